@@ -1,0 +1,1 @@
+"""The method itself: tensors in, tensors out. Knows no pipeline, no file, no picture."""
