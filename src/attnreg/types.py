@@ -7,8 +7,8 @@ pixels are counted row by row, so pixel `y * width + x` lies at row `y` and colu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -54,6 +54,15 @@ class Target:
         return f"{self.text} (tokens {', '.join(map(str, self.tokens))})"
 
 
+class Measured(NamedTuple):
+    """What an edit measured of its own effect; see `LayerRecord` for the meaning of each."""
+
+    mass_before: Float[Tensor, "image target"]
+    mass_after: Float[Tensor, "image target"]
+    loss_before: Float[Tensor, " image"] | None = None
+    loss_after: Float[Tensor, " image"] | None = None
+
+
 @dataclass(frozen=True)
 class LayerRecord:
     """What one regulated layer did to one image in one denoising step."""
@@ -71,32 +80,72 @@ class LayerRecord:
     loss_after: float | None = None
 
 
-@dataclass
 class Trace:
-    """What happened while a pipeline was regulated; filled while it samples."""
+    """What happened while a pipeline was regulated: the last call of the pipeline, filled while it samples."""
 
-    targets: list[tuple[Target, ...]] = field(default_factory=list)
-    """One tuple of targets per prompt of the last call of the pipeline."""
-    layers: tuple[str, ...] = ()
-    """Names of the regulated attention modules."""
-    steps: int = 0
-    """Denoising steps of the last call."""
-    regulated_steps: int = 0
-    """How many of them were regulated."""
-    records: list[LayerRecord] = field(default_factory=list)
+    def __init__(self, layers: tuple[str, ...] = ()) -> None:
+        self.layers = layers
+        """Names of the regulated attention modules."""
+        self.begin([], images_per_prompt=1)
 
-    def neglect(self) -> list[dict[str, float]]:
-        """Each target's mean attention without the edit, one dictionary per image: low values are neglected words."""
-        images = sorted({record.image for record in self.records})
-        return [_mean_mass([r for r in self.records if r.image == image], self._targets_of(image)) for image in images]
+    def begin(self, targets: list[tuple[Target, ...]], images_per_prompt: int) -> None:
+        """Start the account of a new call of the pipeline."""
+        self.targets = targets
+        """One tuple of targets a prompt."""
+        self.images_per_prompt = images_per_prompt
+        self.steps = 0
+        """Denoising steps so far."""
+        self.regulated_steps = 0
+        """How many of them were regulated."""
+        self._noted: list[tuple[int, str, Sequence[int], Grid, Measured]] = []
 
-    def _targets_of(self, image: int) -> tuple[Target, ...]:
-        per_prompt = max(1, (1 + max(record.image for record in self.records)) // max(1, len(self.targets)))
-        return self.targets[min(image // per_prompt, len(self.targets) - 1)]
+    def note(self, step: int, layer: str, images: Sequence[int], grid: Grid, measured: Measured) -> None:
+        """Keep what one layer's edit measured; tensors stay where they are until someone asks."""
+        self._noted.append((step, layer, tuple(images), grid, measured))
+
+    @property
+    def records(self) -> list[LayerRecord]:
+        """One record per regulated step, layer and image, in the order in which they happened."""
+        return [
+            LayerRecord(
+                step,
+                layer,
+                image,
+                grid,
+                tuple(measured.mass_before[i].tolist()),
+                tuple(measured.mass_after[i].tolist()),
+                None if measured.loss_before is None else measured.loss_before[i].item(),
+                None if measured.loss_after is None else measured.loss_after[i].item(),
+            )
+            for step, layer, images, grid, measured in self._noted
+            for i, image in enumerate(images)
+        ]
+
+    def attention(self) -> list[dict[str, tuple[float, float]]]:
+        """Each target's mean attention without and with the edit, one dictionary an image: low ones are neglected."""
+        by_image: dict[int, list[LayerRecord]] = {}
+        for record in self.records:
+            by_image.setdefault(record.image, []).append(record)
+        return [
+            {
+                target.text: (
+                    sum(record.mass_before[i] for record in by_image[image]) / len(by_image[image]),
+                    sum(record.mass_after[i] for record in by_image[image]) / len(by_image[image]),
+                )
+                for i, target in enumerate(self.targets[image // self.images_per_prompt])
+            }
+            for image in sorted(by_image)
+        ]
 
 
-def _mean_mass(records: Sequence[LayerRecord], targets: tuple[Target, ...]) -> dict[str, float]:
-    return {
-        target.text: sum(record.mass_before[i] for record in records) / len(records)
-        for i, target in enumerate(targets)
-    }
+@dataclass(frozen=True)
+class Sample:
+    """A picture and how it came about."""
+
+    prompt: str
+    seed: int
+    picture: Any
+    """A PIL image. (Named loosely: the rooms below `generate` do without PIL.)"""
+    trace: Trace
+    seconds: float
+    """Wall-clock time of the pipeline's call."""

@@ -1,0 +1,46 @@
+# Everything a fresh machine needs: git, make, Python 3.11 or newer and a package registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROMPT ?= a frog and a blue crown
+OUT ?= out
+# More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
+OPTIONS ?=
+
+.PHONY: help generate test check sheets train-pocket clean
+
+help:
+	@echo 'make generate PROMPT="a frog and a blue crown"   draw it, unmodified and regulated side by side'
+	@echo 'make test                                        lint, types and tests, as CI runs them'
+	@echo 'make sheets                                      the pictures of the README, drawn again'
+	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'
+
+generate: $(VENV)/.run
+	@$(BIN)/attnreg generate "$(PROMPT)" --out "$(OUT)" $(OPTIONS)
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sheets: $(VENV)/.test
+	$(BIN)/python -m benchmarks.sheets
+
+train-pocket: $(VENV)/.test
+	$(BIN)/python -m training.pocket
+
+# Editable, so that the command runs the tree it is called in; the stamps say which extras are in.
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,training]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build dist

@@ -1,0 +1,1 @@
+"""What a regulated picture costs and shows. Not part of the installed package."""

@@ -1,0 +1,84 @@
+"""The pictures of the README and of the model's card: `make sheets` draws them again.
+
+`singles.png` and `pairs.png`: twelve prompts "a <noun>" and twelve "a <noun> and a <colour> <noun>", unmodified and
+regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+
+from attnreg.generate import configure, generate
+from attnreg.models.about import POCKET, about
+from attnreg.models.load import load_pipeline
+from attnreg.plot import sheet
+from training.words import COLOURS, NOUNS, OBJECTS
+
+DOCS = Path(__file__).parent.parent / "docs" / "pictures"
+
+
+def with_article(words: str) -> str:
+    """ "apple" -> "an apple"."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def prompts(rng: random.Random) -> tuple[list[str], list[str]]:
+    """Twelve single things; twelve pairs of any noun and a coloured object."""
+    singles = [with_article(noun) for noun in rng.sample(NOUNS, 12)]
+    every = [(first, second) for first in NOUNS for second in OBJECTS if first != second]
+    pairs = [
+        f"{with_article(first)} and {with_article(f'{rng.choice(list(COLOURS))} {second}')}"
+        for first, second in rng.sample(every, 12)
+    ]
+    return singles, pairs
+
+
+def main() -> None:
+    """Draw the sheets with the bundled model and print the mean time of a picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=DOCS)
+    parser.add_argument("--hero", default="a frog and a blue crown", help="the prompt of before-after.png")
+    parser.add_argument("--method", default="attention-regulation")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pipe = load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    told = about(POCKET)
+    assert told, "the bundled model says what it draws best with"
+    edits = {"unmodified": None, "regulated": configure(arguments.method)}
+    spent: dict[str, list[float]] = {name: [] for name in edits}
+
+    def draw(prompt: str, seed: int) -> list[Image]:
+        drawn = []
+        for name, edit in edits.items():
+            sample = generate(
+                pipe, prompt, edit, seed=seed, num_inference_steps=told.steps, guidance_scale=told.guidance_scale
+            )
+            spent[name].append(sample.seconds)
+            drawn.append(sample.picture)
+        return drawn
+
+    for name, texts in zip(("singles", "pairs"), prompts(random.Random(0)), strict=True):
+        drawn = [draw(text, seed=0) for text in texts]
+        # Four prompts a row: the unmodified pictures in one row, the regulated ones right below.
+        rows, labels, captions = [], [], []
+        for start in range(0, 12, 4):
+            for i, edit in enumerate(edits):
+                rows.append([pair[i] for pair in drawn[start : start + 4]])
+                labels.append(edit)
+                captions.append(texts[start : start + 4])
+        sheet(rows, labels=labels, captions=captions, side=192).save(arguments.out / f"{name}.png")
+    hero = list(zip(*(draw(arguments.hero, seed) for seed in range(4)), strict=True))
+    sheet(hero, labels=list(edits), title=arguments.hero, side=192).save(arguments.out / "before-after.png")
+    for name, seconds in spent.items():
+        mean = sum(seconds) / len(seconds)
+        print(f"{name}: {mean:.2f} s a picture (mean of {len(seconds)}, {torch.get_num_threads()} threads)")
+
+
+if __name__ == "__main__":
+    main()

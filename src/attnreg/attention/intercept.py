@@ -1,0 +1,122 @@
+"""Catch the one attention call inside a module, whatever processor makes it.
+
+Every processor of diffusers ends in `torch.nn.functional.scaled_dot_product_attention`. Running the module's own
+forward under a `TorchFunctionMode` reaches that call after LoRA, norms and adapters have done their work, and replaces
+none of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from attnreg.types import Grid, Logits, Probabilities
+
+_ABSENT = object()
+
+
+class Patch:
+    """A stand-in for one attribute of one object, which remembers what was there.
+
+    `undo` restores the very same object, or deletes the attribute if the instance had none of its own.
+    """
+
+    def __init__(self, owner: Any, name: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.owner, self.name = owner, name
+        self.before = vars(owner).get(name, _ABSENT)
+        self.stand_in = replace(getattr(owner, name))
+        setattr(owner, name, self.stand_in)
+
+    def undo(self) -> None:
+        """Put back what was there. If someone has patched over us since, their stand-in keeps its place."""
+        if vars(self.owner).get(self.name) is not self.stand_in:
+            return
+        if self.before is _ABSENT:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)
+
+
+class CatchAttention(TorchFunctionMode):
+    """While active, hands the first attention call over `tokens` keys to `edit`; everything else passes untouched.
+
+    Only the first: IP-Adapter's processors attend to the text first and to their pictures in further calls.
+    """
+
+    def __init__(self, tokens: int, edit: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.tokens, self.edit = tokens, edit
+        self.caught = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and not self.caught:
+            key = args[1] if len(args) > 1 else kwargs["key"]
+            if key.shape[-2] == self.tokens:
+                self.caught = True
+                return self.edit(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def scaled_logits(
+    query: Float[Tensor, "image head pixel channel"],
+    key: Float[Tensor, "image head token channel"],
+    mask: Tensor | None,
+    scale: float | None,
+) -> Logits:
+    """`q k^T * scale + mask` in float32 (float64 stays), with the conventions of `scaled_dot_product_attention`."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    logits = query.to(exact) @ key.to(exact).transpose(-1, -2)
+    logits = logits * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if mask is None:
+        return logits
+    return logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
+
+
+def attend_with(
+    probabilities_of: Callable[[Logits], Probabilities],
+    rows: Int[Tensor, " image"],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention `(batch, head, pixel, channel)` in which some rows of the batch use edited probabilities.
+
+    The other rows come from the original call over the whole batch, and so are bit-identical to the unmodified model's.
+    """
+    output = F.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )
+    mask = attn_mask
+    if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
+        mask = mask[rows]
+    probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask, scale))
+    edited = probabilities @ value[rows].to(probabilities.dtype)
+    return output.index_copy(0, rows, edited.to(output.dtype))
+
+
+def map_of(pixels: int, latent: Grid) -> Grid | None:
+    """The height and width of a map with so many pixels, the latent halved (rounding up) some times; `None` if none."""
+    grid = latent
+    while grid.pixels > pixels:
+        grid = Grid((grid.height + 1) // 2, (grid.width + 1) // 2)
+    return grid if grid.pixels == pixels else None
+
+
+def processor_name(module: nn.Module) -> str:
+    """The class of the processor that makes a module's attention call, for messages."""
+    return type(getattr(module, "processor", module)).__name__

@@ -1,0 +1,136 @@
+"""Regulate an unmodified diffusers pipeline: as a context manager, or by an apply / remove pair.
+
+Nothing of the model is replaced. While installed, three callables carry stand-ins set on the instances:
+`pipe.encode_prompt` (tells which prompt and which embeddings), the denoiser's `forward` (tells the step, the size of
+the latent and which rows of the batch belong to the prompt) and the `forward` of each regulated attention module.
+Removing them restores the very objects that were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from attnreg.attention.families import family_of, select_layers
+from attnreg.attention.intercept import Patch
+from attnreg.attention.run import Run
+from attnreg.regulation.config import AttentionRegulation
+from attnreg.regulation.edit import LogitEdit
+from attnreg.targets import TargetSpec
+from attnreg.types import AttnregError, Trace
+
+Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
+"""`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""
+
+
+class Installation:
+    """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
+
+    def __init__(self, pipe: Any, edit: LogitEdit, targets: Targets, adjectives: bool) -> None:
+        family, self.denoiser = family_of(pipe)
+        for name in ("encode_prompt", "tokenizer"):
+            if getattr(pipe, name, None) is None:
+                raise AttnregError(
+                    f"expected a pipeline with .{name}, got {type(pipe).__name__} without; "
+                    "load the whole pipeline, text encoder included"
+                )
+        self.pipe, self.edit = pipe, edit
+        self.modules = select_layers(family, self.denoiser, edit.layers)
+        self.trace = Trace(layers=tuple(self.modules))
+        self.run = Run(pipe, edit, targets, adjectives, self.trace)
+        self.patches: list[Patch] = []
+
+    def install(self) -> None:
+        """Put the stand-ins in place; all of them or none."""
+        if self.patches:
+            return
+        try:
+            self._patch(self.pipe, "encode_prompt", self.run.around_encode_prompt)
+            self._patch(self.denoiser, "forward", self.run.around_denoiser)
+            for name, module in self.modules.items():
+                self._patch(module, "forward", lambda forward, n=name, m=module: self.run.around_layer(n, m, forward))
+        except BaseException:
+            self.remove()
+            raise
+
+    def _patch(self, owner: Any, name: str, replace: Any) -> None:
+        def marked(original: Any) -> Any:
+            stand_in = replace(original)
+            stand_in.attnreg_installation = self
+            return stand_in
+
+        self.patches.append(Patch(owner, name, marked))
+
+    def remove(self) -> None:
+        """Put back every original callable."""
+        while self.patches:
+            self.patches.pop().undo()
+
+
+def installed_on(pipe: Any) -> Installation | None:
+    """The installation that a pipeline carries, if any.
+
+    Raises `AttnregError` if its denoiser is regulated through another pipeline that shares it.
+    """
+    own = getattr(getattr(pipe, "encode_prompt", None), "attnreg_installation", None)
+    _, denoiser = family_of(pipe)
+    other = getattr(denoiser.forward, "attnreg_installation", None)
+    if other is not own and other is not None:
+        raise AttnregError(
+            f"expected a denoiser of the pipeline's own, got one that is regulated through another pipeline "
+            f"({type(other.pipe).__name__}); remove the regulation there first"
+        )
+    return own if isinstance(own, Installation) else None
+
+
+def apply_attention_regulation(
+    pipe: Any, config: LogitEdit | None = None, *, targets: Targets = None, adjectives: bool = True
+) -> Trace:
+    """Regulate every picture a pipeline draws from now on, until `remove_attention_regulation(pipe)`.
+
+    Arguments are those of `regulate`. Applying again replaces what was applied before. Returns the trace that the
+    calls of the pipeline fill. Raises `AttnregError` before anything is touched.
+    """
+    installation = Installation(pipe, config or AttentionRegulation(), targets, adjectives)
+    if previous := installed_on(pipe):
+        previous.remove()
+    installation.install()
+    return installation.trace
+
+
+def remove_attention_regulation(pipe: Any) -> None:
+    """Undo `apply_attention_regulation`: the pipeline holds the very objects it held before. Harmless without one."""
+    if installation := installed_on(pipe):
+        installation.remove()
+        installation.run.finish()
+
+
+@contextmanager
+def regulate(
+    pipe: Any, targets: Targets = None, config: LogitEdit | None = None, *, adjectives: bool = True
+) -> Iterator[Trace]:
+    """`with regulate(pipe) as trace: pipe("a cat and a dog")`: every word of the prompt is heeded inside the block.
+
+    `pipe`: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
+    `targets`: what must be heeded: words or phrases of the prompt ("apple", "blue umbrella", "dog#2"), or token
+    columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
+    `config`: the edit; by default `AttentionRegulation()`.
+    `adjectives`: whether the adjectives of phrases found automatically belong to their target.
+
+    Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
+    Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and at the end if steps that
+    should have been regulated were not.
+    """
+    installation = Installation(pipe, config or AttentionRegulation(), targets, adjectives)
+    previous = installed_on(pipe)
+    if previous:
+        previous.remove()
+    try:
+        installation.install()
+        yield installation.trace
+    finally:
+        installation.remove()
+        if previous:
+            previous.install()
+    installation.run.finish()

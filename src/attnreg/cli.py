@@ -1,0 +1,180 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+
+from attnreg.methods import METHODS
+from attnreg.types import AttnregError
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one option for every setting of every method, made from the config dataclasses."""
+    made: dict[str, tuple[list[str], Any, Any, str]] = {}
+    for name, method in METHODS.items():
+        if method.config is None:
+            continue
+        hints = get_type_hints(method.config)
+        for one in dataclasses.fields(method.config):  # type: ignore[arg-type]
+            methods, kind, default, text = made.setdefault(
+                one.name, ([], hints[one.name], one.default, one.metadata["help"])
+            )
+            methods.append(name)
+    for name, (methods, kind, default, text) in reversed(made.items()):
+        options: dict[str, Any] = {"type": kind}
+        if get_origin(kind) is tuple:
+            inner = get_args(kind)
+            repeated = inner[-1] is Ellipsis
+            options = {"type": inner[0], "multiple": True} if repeated else {"type": inner, "nargs": len(inner)}
+            default = " ".join(map(str, default))
+        only = "" if len(methods) == sum(m.config is not None for m in METHODS.values()) else f" ({', '.join(methods)})"
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, f"set_{name}", help=f"{text}{only} [{default}]", **options)(command)
+    return command
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]. Raises `click.BadParameter` if the text is no range of seeds."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if not found or int(found[2] or found[1]) < int(found[1]) or int(found[2] or 0) - int(found[1]) >= 10_000:
+            raise click.BadParameter(f"expected seeds such as 0, 0-3 or 1,5,9, got {text!r}; write the smaller first")
+        seeds.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return list(dict.fromkeys(seeds))
+
+
+class _Seeds(click.ParamType[list[int]]):
+    name = "seeds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[int]:
+        return value if isinstance(value, list) else parse_seeds(value)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="attnreg")
+@click.option("--debug", is_flag=True, help="show the whole traceback of an error")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Text-to-image pictures in which every word of the prompt is heeded."""
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option(
+    "--targets", "-t", multiple=True, help="a word or phrase that must be heeded; repeat it (default: the noun phrases)"
+)
+@click.option("--no-adjectives", is_flag=True, help="leave adjectives out of the targets found automatically")
+@click.option("--model", default="pocket", show_default=True, help="pocket, a diffusers directory or a hub id")
+@click.option(
+    "--method", type=click.Choice(list(METHODS)), default="attention-regulation", show_default=True, help="see methods"
+)
+@click.option("--seeds", type=_Seeds(), default="0", show_default=True, help="one picture a seed: 0, 0-3 or 1,5,9")
+@click.option("--steps", type=click.IntRange(1, 1000), help="denoising steps [the model's own]")
+@click.option("--guidance-scale", type=click.FloatRange(min=0), help="classifier-free guidance [the model's own]")
+@click.option("--negative-prompt", help="what guidance moves away from")
+@click.option("--height", type=click.IntRange(min=1), help="of the picture, in pixels [the model's own]")
+@click.option("--width", type=click.IntRange(min=1), help="of the picture, in pixels [the model's own]")
+@click.option("--scheduler", help="ddim, dpm++, euler, euler-a, heun, ... [the model's own]")
+@click.option("--dtype", default="auto", show_default=True, help="float32, float16, bfloat16 or auto")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")
+@click.option("--out", type=click.Path(path_type=Path), default="out", show_default=True, help="folder of the pictures")
+@click.option("--alone", is_flag=True, help="draw the regulated picture only: no unmodified one, no sheet")
+@setting_options
+def generate(
+    prompt: str, targets: Sequence[str], no_adjectives: bool, seeds: list[int], device: str, out: Path, alone: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Draw PROMPT, unmodified and regulated side by side.
+
+    Every picture is a PNG that carries its own recipe: `attnreg rerun PICTURE.png` draws it again.
+    """
+    studio = _studio()
+    settings = {key[4:]: value for key, value in options.items() if key.startswith("set_") and value not in (None, ())}
+    rest = {key: value for key, value in options.items() if not key.startswith("set_")}
+    session = studio.Session.open(
+        prompt, targets=list(targets) or None, adjectives=not no_adjectives, settings=settings, device=device, **rest
+    )
+    for target in session.targets:
+        click.echo(f"target: {target}")
+    for path in session.draw(seeds, out, beside_unmodified=not alone, say=click.echo):
+        click.echo(f"saved {path}")
+
+
+@cli.command()
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")
+@click.option("--out", type=click.Path(path_type=Path), default="out", show_default=True, help="folder of the picture")
+def rerun(picture: Path, device: str, out: Path) -> None:
+    """Draw PICTURE, a PNG saved by attnreg, again from the recipe in it, and say whether it came out the same."""
+    path, same, changed = _studio().draw_again(picture, device, out)
+    click.echo(f"saved {path}")
+    click.echo("the same, bit for bit" if same else "different from the picture given")
+    if changed:
+        click.echo(f"other releases than then: {', '.join(changed)}")
+
+
+@cli.command()
+def methods() -> None:
+    """List the methods: what each does, and the paper it is from."""
+    for name, method in METHODS.items():
+        click.echo(f"{name:32}{method.summary}{f' ({method.paper})' if method.paper else ''}")
+
+
+@cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Say what is installed, which devices there are, and whether the bundled model is whole."""
+    from attnreg.doctor import examine
+
+    report = list(examine())
+    for well, line in report:
+        click.echo(f"{'ok   ' if well else 'FAULT'} {line}")
+    context.exit(0 if all(well for well, _ in report) else 1)
+
+
+def _studio() -> Any:
+    # Loaded now, and not with this file: what only prints need not wait for diffusers. What these libraries tell while
+    # they load is no part of our account.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+    from attnreg import studio
+
+    return studio
+
+
+def main() -> None:
+    """The entry point: errors of the library become one line, with exit code 1; usage errors exit with 2."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except AttnregError as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted: nothing was saved")
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where it happened)")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    click.echo(f"attnreg: {' '.join(message.split())}", err=True)
+    sys.exit(1)

@@ -1,0 +1,42 @@
+"""What is installed, which devices there are, whether the bundled model is whole."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import torch
+
+from attnreg.models.about import POCKET, damaged
+from attnreg.recipe import LIBRARIES, installed_version
+
+OPTIONAL = {
+    "spacy": "better noun phrases (pip install 'attnreg[spacy]' and an English model)",
+    "peft": "LoRA adapters in pipelines (pip install peft)",
+}
+
+
+def examine() -> Iterator[tuple[bool, str]]:
+    """Lines of a report, each with whether it is well."""
+    yield True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    for name in LIBRARIES:
+        installed = installed_version(name)
+        yield installed is not None, f"{name} {installed or 'is not installed'}"
+    yield True, f"cpu: {torch.get_num_threads()} threads"
+    for i in range(torch.cuda.device_count()):
+        yield True, f"cuda:{i}: {torch.cuda.get_device_name(i)}"
+    if torch.backends.mps.is_available():
+        yield True, "mps: available"
+    for name, use in OPTIONAL.items():
+        yield True, f"{name}: {'installed' if find_spec(name) else 'not installed: ' + use}"
+    try:
+        broken = damaged(POCKET)
+    except OSError as error:
+        yield False, f"model pocket: cannot be read ({error.strerror}); install attnreg again"
+    else:
+        yield (
+            not broken,
+            "model pocket: "
+            + (f"damaged ({', '.join(broken)}); install attnreg again" if broken else "all checksums right"),
+        )

@@ -1,0 +1,1 @@
+"""Names, directories and hub ids become pipelines; the bundled model and what it knows."""

@@ -1,0 +1,77 @@
+"""The bundled model "pocket": where it lies, which words it knows, whether its files are whole."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnreg.types import AttnregError
+
+POCKET_NAME = "pocket"
+POCKET = Path(__file__).parent / POCKET_NAME
+ABOUT = "attnreg.json"
+"""A model directory may hold this file: the words it knows and the settings it draws best with."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a small model says about itself: without the file, nothing is known and nothing is checked."""
+
+    name: str
+    things: tuple[str, ...]
+    colours: tuple[str, ...]
+    other: tuple[str, ...]
+    steps: int
+    guidance_scale: float
+
+    def check_words(self, prompt: str) -> None:
+        """Raises `AttnregError` that names the first word of the prompt that the model was never taught."""
+        known = (*self.things, *self.colours, *self.other)
+        for word in re.findall(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]", prompt.lower()):
+            if word in known:
+                continue
+            close = difflib.get_close_matches(word, known, n=1)
+            raise AttnregError(
+                f"{self.name} knows {len(self.things)} things, {len(self.colours)} colours and "
+                f"{', '.join(repr(other) for other in self.other)}; it does not know {word!r}"
+                + (f": did you mean {close[0]!r}?" if close else "")
+                + f" (things: {', '.join(self.things)}; colours: {', '.join(self.colours)})"
+            )
+
+
+def about(folder: Path) -> About | None:
+    """What the model in a directory says about itself, if it does."""
+    try:
+        told: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in told["model"].items()
+    }
+    return About(**values)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a model directory but the one that lists them, by path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in _files(folder)
+        if path.name != ABOUT
+    }
+
+
+def damaged(folder: Path) -> list[str]:
+    """Files of a model directory that are missing or differ from its list of checksums."""
+    listed: dict[str, str] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["sha256"]
+    found = checksums(folder)
+    return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

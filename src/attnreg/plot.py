@@ -1,0 +1,72 @@
+"""The only file that draws: sheets of pictures under labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, INK, PALE = (255, 255, 255), (24, 26, 32), (110, 114, 124)
+MARGIN, LINE, TITLE_LINE = 14, 20, 26
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    title: str = "",
+    captions: Sequence[Sequence[str]] = (),
+    side: int = 256,
+) -> Image.Image:
+    """Pictures in rows and columns: a title over all, column names above, row labels at the left, captions below each.
+
+    Pictures are scaled so that the largest has a longer side of `side` pixels. Text is wrapped at words.
+    """
+    small, large = ImageFont.load_default(15), ImageFont.load_default(19)
+    pictures = list(chain.from_iterable(rows))
+    scale = side / max(max(picture.size) for picture in pictures)
+    width = round(max(picture.width for picture in pictures) * scale)
+    height = round(max(picture.height for picture in pictures) * scale)
+    left = MARGIN + (round(max(small.getlength(label) for label in labels)) + MARGIN if labels else 0)
+    total = left + max(map(len, rows)) * (width + MARGIN)
+    heading = wrapped(title, large, total - 2 * MARGIN)
+    names = [wrapped(name, small, width) for name in columns]
+    below = [[wrapped(text, small, width) for text in row] for row in captions]
+    top = MARGIN + TITLE_LINE * len(heading) + LINE * max(map(len, names), default=0) + (8 if columns else 0)
+    pitch = height + MARGIN + LINE * max(map(len, chain.from_iterable(below)), default=0)
+    paper = Image.new("RGB", (total, top + len(rows) * pitch), PAPER)
+    pen = ImageDraw.Draw(paper)
+    _write(pen, heading, MARGIN, MARGIN, INK, large, TITLE_LINE)
+    for x, name in enumerate(names):
+        _write(pen, name, left + x * (width + MARGIN), top - 8 - LINE * len(name), INK, small)
+    for y, row in enumerate(rows):
+        if y < len(labels):
+            _write(pen, [labels[y]], MARGIN, top + y * pitch + height // 2 - 9, PALE, small)
+        for x, picture in enumerate(row):
+            corner = left + x * (width + MARGIN), top + y * pitch
+            # Smoothly: blocks of single pixels would look like a fault of the model.
+            paper.paste(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), corner)
+            if y < len(below) and x < len(below[y]):
+                _write(pen, below[y][x], corner[0], corner[1] + height + 2, PALE, small)
+    return paper
+
+
+def wrapped(text: str, font: Font, width: float) -> list[str]:
+    """The text in lines no wider than `width` pixels, broken between words; a longer word keeps a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, lines: list[str], x: int, y: int, ink: tuple[int, int, int], font: Font, pitch: int = LINE
+) -> None:
+    for i, line in enumerate(lines):
+        pen.text((x, y + pitch * i), line, ink, font)

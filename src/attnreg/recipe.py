@@ -1,0 +1,130 @@
+"""A picture's recipe: everything that decides it, kept in the PNG's own text so that it can be drawn again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from attnreg.types import AttnregError
+
+PREFIX = "attnreg:"
+LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to draw, with what, and how. `None` stands for the model's own default."""
+
+    prompt: str
+    seed: int
+    model: str
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The method's settings that differ from its defaults."""
+    targets: list[Any] | None = None
+    """As asked for; `None`: found automatically."""
+    adjectives: bool = True
+    steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
+    height: int | None = None
+    width: int | None = None
+    scheduler: str | None = None
+    dtype: str = "auto"
+    chosen: list[str] = field(default_factory=list)
+    """The targets that were found, for the reader; drawing again finds them anew."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+    """The installed release of each library that decides a picture."""
+    return {name: installed for name in LIBRARIES if (installed := installed_version(name))}
+
+
+def installed_version(name: str) -> str | None:
+    """The installed release of a distribution, `None` if it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a PNG carries. Raises `AttnregError` if it is no PNG or carries none that can be read."""
+    try:
+        with Image.open(path) as picture:
+            text = dict(getattr(picture, "text", {}))
+    except (OSError, UnidentifiedImageError) as error:
+        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
+    known = {one.name for one in fields(Recipe)}
+    found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
+    try:
+        return Recipe(**{key: json.loads(value) for key, value in found.items() if key in known})
+    except (TypeError, json.JSONDecodeError) as error:
+        raise AttnregError(
+            f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
+            "only pictures that attnreg saved can be drawn again (editors often drop the text)"
+        ) from error
+
+
+def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recipe | None]]) -> list[Path]:
+    """Write PNG files of given names, with their recipes; all of them, or on an error none.
+
+    Raises `AttnregError` if the folder cannot be written or the disk is full.
+    """
+    done: list[tuple[Path, Path]] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture, recipe in pictures:
+            handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+            done.append((Path(partial), folder / name))
+            with os.fdopen(handle, "wb") as file:
+                picture.save(file, format="PNG", pnginfo=_text(recipe))
+            # Temporary files are private; a picture gets the permissions of any new file.
+            os.chmod(partial, 0o666 & ~_umask())
+        for partial_path, path in done:
+            partial_path.replace(path)
+    except OSError as error:
+        raise AttnregError(
+            f"expected to write {len(pictures)} pictures to {folder}, got {error.strerror or error}; "
+            "nothing was kept: make room or choose another folder with --out"
+        ) from error
+    finally:
+        for partial_path, _ in done:
+            partial_path.unlink(missing_ok=True)
+    return [path for _, path in done]
+
+
+def check_writable(folder: Path) -> None:
+    """Raises `AttnregError` unless files can be made in the folder; makes it if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AttnregError(
+            f"expected a folder that can be written, got {folder} ({error.strerror or error}); "
+            "choose another with --out"
+        ) from error
+
+
+def _text(recipe: Recipe | None) -> PngInfo:
+    info = PngInfo()
+    for key, value in asdict(recipe).items() if recipe else ():
+        info.add_itxt(PREFIX + key, json.dumps(value, ensure_ascii=False))
+    return info
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,111 @@
+"""What every edit of attention is given and gives back: the one signature that all methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attnreg.types import AttnregError, Grid, Logits, Probabilities
+
+
+@dataclass(frozen=True)
+class PromptColumns:
+    """Where the words of one image's prompt lie among the token columns. Hashable, so that lookups can be kept.
+
+    Raises `AttnregError` if there is no target, if a target is empty, or if two targets share a column.
+    """
+
+    targets: tuple[tuple[int, ...], ...]
+    """For each target, the columns of its tokens."""
+    start_of_text: int | None = None
+    """The column of the start token; `None` where the text encoder has none."""
+    end_of_text: int | None = None
+    """The column of the first end-of-text token; `None` where the text encoder has none."""
+
+    def __post_init__(self) -> None:
+        columns = [column for target in self.targets for column in target]
+        if not self.targets or not all(self.targets):
+            raise AttnregError(
+                f"targets: expected at least one target, each of at least one token, got {self.targets}; "
+                "leave images without targets out of the edit"
+            )
+        if min(columns) < 0 or len(set(columns)) != len(columns):
+            raise AttnregError(
+                f"targets: expected every column once and none below 0, got {self.targets}; "
+                "merge targets that share a token into one"
+            )
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The attention probabilities of one layer and step after an edit, and what the edit did to them."""
+
+    probabilities: Probabilities
+    mass_before: Float[Tensor, "image target"]
+    """Mean probability of each target over heads and pixels, without the edit."""
+    mass_after: Float[Tensor, "image target"]
+    """The same with the edit."""
+    loss_before: Float[Tensor, " image"] | None = None
+    """The method's objective where its search began, mean over heads; `None` if it has none."""
+    loss_after: Float[Tensor, " image"] | None = None
+    """The same where its search ended."""
+
+
+@runtime_checkable
+class LogitEdit(Protocol):
+    """A way to change the cross-attention of one layer in one denoising step."""
+
+    @property
+    def strength(self) -> float:
+        """Factor of the edit; at 0 the probabilities are those of the unmodified model."""
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The fractions of the denoising steps between which the edit works, half-open."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names or regular expressions of the layers it works in."""
+
+    def __call__(
+        self,
+        logits: Logits,
+        prompts: Sequence[PromptColumns],
+        grid: Grid,
+        step: int,
+        layer: str,
+        memory: dict[str, Any],
+    ) -> Edited:
+        """The edited softmax of `logits`.
+
+        `logits` hold the conditional rows only; `prompts` has one entry per image, all with the same number of targets
+        (their columns may differ); `step` counts the denoising steps from 0. `memory` belongs to this layer and this
+        group of images alone: empty at the first step of a run, kept by the caller until its end, filled here.
+
+        Raises `AttnregError` if the shapes of `logits`, `prompts` and `grid` do not fit together.
+        """
+
+
+@contextmanager
+def full_precision(logits: Logits) -> Iterator[Logits]:
+    """`logits` in float32 (or float64 if they are), with autocast off, so that no product falls back to half."""
+    with torch.autocast(logits.device.type, enabled=False):
+        yield logits if logits.dtype == torch.float64 else logits.float()
+
+
+def check_fit(logits: Logits, prompts: Sequence[PromptColumns], grid: Grid) -> None:
+    """Raises `AttnregError` unless there is a prompt per image and a pixel per position of the grid."""
+    images, _, pixels, _ = logits.shape
+    if len(prompts) != images:
+        raise AttnregError(f"expected one prompt per image ({images}), got {len(prompts)}; pass the conditional rows")
+    if grid.pixels != pixels:
+        raise AttnregError(
+            f"expected a map of {pixels} pixels, got {grid.height} x {grid.width} = {grid.pixels}; "
+            "pass the height and width of this layer's map"
+        )

@@ -1,0 +1,89 @@
+"""Settings that explain and check themselves: a dataclass field with a help text and a test of its value.
+
+A check takes the setting's name and what came; it returns the value in its proper type or raises `AttnregError` saying
+what was expected, what came and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import field, fields
+from typing import Any
+
+from attnreg.types import AttnregError
+
+Check = Callable[[str, object], object]
+
+
+def setting(default: object, check: Check, help: str) -> Any:
+    """A dataclass field whose metadata hold `help`, one line for a command line, and `check`."""
+    return field(default=default, metadata={"help": help, "check": check})
+
+
+def check_settings(config: Any) -> None:
+    """Checks every field of the frozen dataclass `config` made by `setting`; to be called in its `__post_init__`."""
+    for one in fields(config):
+        if "check" in one.metadata:
+            object.__setattr__(config, one.name, one.metadata["check"](one.name, getattr(config, one.name)))
+
+
+def number(low: float = -math.inf, high: float = math.inf, *, above_low: bool = False) -> Check:
+    """Accepts finite numbers from `low` (itself only unless `above_low`) to `high`; `True` and `False` are none."""
+    span = f"{'above' if above_low else 'of at least'} {low:g}" + ("" if math.isinf(high) else f" and at most {high:g}")
+
+    def check(name: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise AttnregError(f"{name}: expected a number {span}, got {value!r} ({type(value).__name__}); give one")
+        if not math.isfinite(value) or not low <= value <= high or (above_low and value == low):
+            raise AttnregError(f"{name}: expected a finite number {span}, got {value!r}; choose one in that range")
+        return float(value)
+
+    return check
+
+
+def whole_number(low: int, high: int) -> Check:
+    """Accepts integers from `low` to `high`; 20.0 is refused, since 20.5 would have to be."""
+
+    def check(name: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            kind = type(value).__name__
+            raise AttnregError(f"{name}: expected a whole number, got {value!r} ({kind}); write it without a point")
+        if not low <= value <= high:
+            raise AttnregError(f"{name}: expected a whole number from {low} to {high}, got {value}; choose one there")
+        return value
+
+    return check
+
+
+def window_of_steps(name: str, value: object) -> tuple[float, float]:
+    """Accepts `(start, end)`, fractions of the denoising steps with `0 <= start <= end <= 1`."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise AttnregError(f"{name}: expected two fractions (start, end), got {value!r}; write for example (0.0, 0.5)")
+    fraction = number(0.0, 1.0)
+    for part in value:
+        fraction(name, part)
+    if value[0] > value[1]:
+        raise AttnregError(f"{name}: expected start <= end, got {value!r}; swap the two")
+    return float(value[0]), float(value[1])
+
+
+def layer_patterns(name: str, value: object) -> tuple[str, ...]:
+    """Accepts one or more layer names or regular expressions."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise AttnregError(
+            f'{name}: expected a tuple of names, at least one, got {value!r}; write for example ("auto",)'
+        )
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern:
+            raise AttnregError(
+                f'{name}: expected names or regular expressions, got {pattern!r}; write for example "auto"'
+            )
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise AttnregError(
+                f"{name}: expected names or regular expressions, got {pattern!r} ({error}); put \\ before special signs"
+            ) from error
+    return tuple(value)

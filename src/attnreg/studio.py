@@ -1,0 +1,165 @@
+"""A sitting with one model and one prompt: draw pictures, put them beside the unmodified ones, save them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from attnreg.generate import configure, generate
+from attnreg.models.about import About, about
+from attnreg.models.load import folder_of, load_pipeline, set_scheduler
+from attnreg.plot import sheet
+from attnreg.recipe import Recipe, check_writable, read_recipe, save_pictures, versions
+from attnreg.regulation.edit import LogitEdit
+from attnreg.targets import find_targets
+from attnreg.types import AttnregError, Sample, Target
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded pipeline with everything checked that can be checked before drawing."""
+
+    pipe: Any
+    recipe: Recipe
+    """For seed 0; each picture's own differs in its seed, and the unmodified one in its method."""
+    edit: LogitEdit | None
+    targets: tuple[Target, ...]
+
+    @staticmethod
+    def open(
+        prompt: str,
+        *,
+        targets: list[Any] | None = None,
+        adjectives: bool = True,
+        settings: dict[str, Any] | None = None,
+        device: str = "auto",
+        **options: Any,
+    ) -> Session:
+        """Load the model and find the targets. `options` are those of `Recipe`.
+
+        Raises `AttnregError` for anything that cannot be drawn, before a step is taken.
+        """
+        recipe = Recipe(
+            prompt=prompt, seed=0, targets=targets, adjectives=adjectives, settings=settings or {}, **options
+        )
+        edit = configure(recipe.method, recipe.settings)
+        _check_sizes(recipe)
+        pipe = load_pipeline(recipe.model, device=device, dtype=recipe.dtype)
+        if recipe.scheduler:
+            set_scheduler(pipe, recipe.scheduler)
+        told = about(folder_of(recipe.model))
+        if told:
+            told.check_words(prompt)
+            recipe = _with_defaults(recipe, told)
+        found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit else ()
+        recipe = replace(recipe, chosen=[target.text for target in found], versions=versions())
+        return Session(pipe, recipe, edit, found)
+
+    def sample(self, seed: int, edit: LogitEdit | None) -> Sample:
+        """Draw one picture, with a progress bar of the pipeline's own."""
+        self.pipe.set_progress_bar_config(desc=f"seed {seed}, {'regulated' if edit else 'unmodified'}", leave=False)
+        recipe = self.recipe
+        return generate(
+            self.pipe,
+            recipe.prompt,
+            edit,
+            seed=seed,
+            targets=recipe.targets,
+            adjectives=recipe.adjectives,
+            num_inference_steps=recipe.steps,
+            guidance_scale=recipe.guidance_scale,
+            negative_prompt=recipe.negative_prompt,
+            height=recipe.height,
+            width=recipe.width,
+        )
+
+    def draw(
+        self, seeds: Sequence[int], out: Path, *, beside_unmodified: bool, say: Callable[[str], None] = print
+    ) -> Iterator[Path]:
+        """Draw each seed, by wish with the unmodified picture and a sheet of both; saves all and yields the paths."""
+        check_writable(out)
+        columns: list[tuple[str, LogitEdit | None, Recipe]] = [(self.recipe.method, self.edit, self.recipe)]
+        if beside_unmodified and self.edit:
+            columns.insert(0, ("none", None, replace(self.recipe, method="none", settings={}, chosen=[])))
+        rows: list[list[Image.Image]] = []
+        files: list[tuple[str, Image.Image, Recipe | None]] = []
+        spent = {name: 0.0 for name, _, _ in columns}
+        name = slug(self.recipe.prompt)
+        for seed in seeds:
+            row = []
+            for method, edit, recipe in columns:
+                drawn = self.sample(seed, edit)
+                spent[method] += drawn.seconds
+                row.append(drawn.picture)
+                files.append((f"{name}-seed{seed}-{slug(method)}.png", drawn.picture, replace(recipe, seed=seed)))
+                if edit:
+                    say(f"seed {seed}: {account(drawn)}")
+            rows.append(row)
+        if len(columns) > 1:
+            labels = [f"seed {seed}" for seed in seeds]
+            names = ["unmodified", self.recipe.method]
+            files.append((f"{name}-sheet.png", sheet(rows, names, labels, title=self.recipe.prompt), None))
+        yield from save_pictures(out, files)
+        say("; ".join(f"{method}: {seconds / len(seeds):.2f} s a picture" for method, seconds in spent.items()))
+
+
+def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[str]]:
+    """Draw a saved picture from its recipe: the new file, whether every pixel is the same, which releases differ."""
+    recipe = read_recipe(picture)
+    check_writable(out)
+    options = {
+        name: getattr(recipe, name)
+        for name in (
+            "model", "method", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
+            "height", "width", "scheduler", "dtype",
+        )
+    }  # fmt: skip
+    session = Session.open(recipe.prompt, device=device, **options)
+    drawn = session.sample(recipe.seed, session.edit)
+    with Image.open(picture) as before:
+        same = np.array_equal(np.asarray(before.convert("RGB")), np.asarray(drawn.picture.convert("RGB")))
+    name = f"{slug(recipe.prompt)}-seed{recipe.seed}-{slug(recipe.method)}-again.png"
+    (path,) = save_pictures(out, [(name, drawn.picture, replace(session.recipe, seed=recipe.seed))])
+    now = versions()
+    changed = [
+        f"{name} {then} then, {now.get(name)} now" for name, then in recipe.versions.items() if now.get(name) != then
+    ]
+    return path, same, changed
+
+
+def account(sample: Sample) -> str:
+    """How much attention each target got without and with the edit, in one line."""
+    parts = (
+        f"{name} {before:.3f} -> {after:.3f}"
+        for image in sample.trace.attention()
+        for name, (before, after) in image.items()
+    )
+    return "mean attention " + ", ".join(parts)
+
+
+def slug(text: str) -> str:
+    """A file name's worth of a text: lower case words joined by hyphens, at most 60 signs."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "picture"
+
+
+def _with_defaults(recipe: Recipe, told: About) -> Recipe:
+    return replace(
+        recipe,
+        steps=recipe.steps or told.steps,
+        guidance_scale=told.guidance_scale if recipe.guidance_scale is None else recipe.guidance_scale,
+    )
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    for name in ("height", "width"):
+        size = getattr(recipe, name)
+        if size is not None and (size % 8 or size < 8):
+            raise AttnregError(
+                f"{name}: expected a multiple of 8 pixels, got {size}; try {max(8, round(size / 8) * 8)}"
+            )

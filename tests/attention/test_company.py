@@ -1,0 +1,186 @@
+"""Regulation in company: adapters, other pipelines around the same UNet, compilers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+)
+from diffusers.loaders import IPAdapterMixin
+from peft import LoraConfig
+from PIL import Image
+from torch import Tensor
+
+import tiny
+from attnreg import AttentionRegulation, AttnregError, regulate
+from test_regulate import PROMPT, draw, everything_in
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+
+
+def test_lora_is_heeded() -> None:
+    """LoRA on the regulated layers' queries and keys changes the regulated picture, and survives."""
+    pipe = tiny.stable_diffusion()
+    with regulate(pipe):
+        without = draw(pipe)
+    pipe.unet.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
+    objects, before = everything_in(pipe), draw(pipe)
+    with regulate(pipe) as trace:
+        during = draw(pipe)
+    assert trace.regulated_steps == 2
+    assert not torch.allclose(without, during)
+    assert not torch.allclose(before, during)
+    assert objects == everything_in(pipe)
+    assert torch.equal(before, draw(pipe))
+
+
+def with_ip_adapter() -> Any:
+    """A pipeline with an IP-Adapter loaded by diffusers' own code, from random weights in the published layout."""
+    pipe = tiny.stable_diffusion()
+    torch.manual_seed(4)
+    attention: dict[str, Tensor] = {}
+    # The published files number the cross-attention layers 1, 3, 5, ... in the order of the UNet's processors.
+    for i, name in enumerate(name for name in pipe.unet.attn_processors if ".attn2." in name):
+        width = pipe.unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape[0]
+        for part in ("to_k_ip", "to_v_ip"):
+            attention[f"{2 * i + 1}.{part}.weight"] = torch.randn(width, tiny.CONTEXT)
+    projection = {
+        "proj.weight": torch.randn(4 * tiny.CONTEXT, tiny.CONTEXT),
+        "proj.bias": torch.zeros(4 * tiny.CONTEXT),
+        "norm.weight": torch.ones(tiny.CONTEXT),
+        "norm.bias": torch.zeros(tiny.CONTEXT),
+    }
+    assert isinstance(pipe, IPAdapterMixin)
+    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": attention}])
+    return pipe
+
+
+def test_ip_adapter_keeps_its_own_attention() -> None:
+    pipe = with_ip_adapter()
+    pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(5))]
+    objects = everything_in(pipe)
+    before = draw(pipe, ip_adapter_image_embeds=pictures)
+    with regulate(pipe) as trace:
+        during = draw(pipe, ip_adapter_image_embeds=pictures)
+        other = draw(pipe, ip_adapter_image_embeds=[-pictures[0]])
+    assert type(pipe.unet.attn_processors["mid_block.attentions.0.transformer_blocks.0.attn2.processor"]).__name__ == (
+        "IPAdapterAttnProcessor2_0"
+    )
+    assert trace.regulated_steps == 2
+    assert not torch.allclose(before, during)
+    assert not torch.allclose(during, other), "the adapter's picture must still count"
+    assert objects == everything_in(pipe)
+    assert torch.equal(before, draw(pipe, ip_adapter_image_embeds=pictures))
+
+
+def control_net() -> tuple[Any, dict[str, Any]]:
+    parts = tiny.parts() | {"controlnet": tiny.controlnet()}
+    return StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False), {"image": PICTURE}
+
+
+def image_to_image() -> tuple[Any, dict[str, Any]]:
+    pipe = StableDiffusionImg2ImgPipeline(**tiny.parts(), requires_safety_checker=False)
+    return pipe, {"image": PICTURE, "strength": 0.5, "num_inference_steps": 8, "height": None, "width": None}
+
+
+def inpaint() -> tuple[Any, dict[str, Any]]:
+    pipe = StableDiffusionInpaintPipeline(**tiny.parts(), requires_safety_checker=False)
+    return pipe, {"image": PICTURE, "mask_image": PICTURE.convert("L")}
+
+
+@pytest.mark.parametrize("make", [control_net, image_to_image, inpaint])
+def test_pipelines_around_the_same_unet(make: Any) -> None:
+    pipe, options = make()
+    tiny.quiet(pipe)
+    size = {key: options.pop(key, default) for key, default in (("height", 64), ("width", 96))}
+    options |= {key: value for key, value in size.items() if value}
+
+    def go() -> Tensor:
+        base = {"num_inference_steps": 4, "output_type": "latent"}
+        return pipe(PROMPT, generator=torch.Generator().manual_seed(0), **(base | options)).images
+
+    objects, before = everything_in(pipe), go()
+    with regulate(pipe) as trace:
+        during = go()
+    assert not torch.allclose(before, during)
+    # Half of the steps that are really taken: image to image at strength 0.5 takes 4 of its 8.
+    assert (trace.steps, trace.regulated_steps) == (4, 2)
+    assert objects == everything_in(pipe)
+    assert torch.equal(before, go())
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, on numpy 2
+def test_heun_counts_its_own_steps() -> None:
+    """A second-order scheduler calls the denoiser twice a step; the window is a share of all its calls."""
+    from diffusers import HeunDiscreteScheduler
+
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+    with regulate(pipe) as trace:
+        draw(pipe, num_inference_steps=4)
+    assert (trace.steps, trace.regulated_steps) == (7, 4)
+
+
+@pytest.mark.parametrize("before_regulation", [True, False])
+def test_compiled_unet(before_regulation: bool) -> None:
+    """Compiled before or inside the block: regulated as an eager one is, and plain again afterwards."""
+    pipe = tiny.stable_diffusion()
+    with regulate(pipe):
+        eager = draw(pipe, num_inference_steps=2)
+    plain = draw(pipe, num_inference_steps=2)
+    if before_regulation:
+        pipe.unet.compile(backend="eager")
+        torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
+        with regulate(pipe) as trace:
+            compiled = draw(pipe, num_inference_steps=2)
+    else:
+        with regulate(pipe) as trace:
+            pipe.unet.compile(backend="eager")
+            compiled = draw(pipe, num_inference_steps=2)
+    assert trace.regulated_steps == 1
+    torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_module_in_place_of_the_unet() -> None:
+    """`pipe.unet = torch.compile(pipe.unet)`, the other way to compile."""
+    pipe = tiny.stable_diffusion()
+    with regulate(pipe):
+        eager = draw(pipe, num_inference_steps=2)
+    pipe.unet = torch.compile(pipe.unet, backend="eager")
+    draw(pipe, num_inference_steps=2)
+    with regulate(pipe):
+        torch.testing.assert_close(draw(pipe, num_inference_steps=2), eager, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="model offload needs an accelerator")
+def test_model_cpu_offload() -> None:
+    pipe = tiny.stable_diffusion()
+    with regulate(pipe):
+        expected = draw(pipe)
+    pipe.enable_model_cpu_offload()
+    with regulate(pipe):
+        torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_denoiser_that_escapes_is_noticed() -> None:
+    """Should a layer not run at all (a cached feature, a stale compilation), the block ends in an error."""
+    pipe = tiny.stable_diffusion()
+    inner = pipe.unet.down_blocks[2]
+
+    def skip(hidden_states: Tensor, temb: Tensor, **_: Any) -> Any:
+        smaller = inner.downsamplers[0](hidden_states)
+        return smaller, (hidden_states, smaller)
+
+    inner.forward = skip
+    with (
+        pytest.raises(AttnregError, match="never run"),
+        regulate(pipe, config=AttentionRegulation(layers=("down_blocks.2",))),
+    ):
+        draw(pipe)

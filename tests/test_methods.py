@@ -1,0 +1,187 @@
+"""Promises that every method keeps, and the test of the design: a new one is one dict line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import tiny
+from attnreg.generate import configure, generate
+from attnreg.methods import METHODS
+from attnreg.methods.attention_scaling import AttentionScaling
+from attnreg.methods.method import Method
+from attnreg.regulation.edit import Edited, LogitEdit, PromptColumns
+from attnreg.types import AttnregError, Grid, Logits
+
+PROMPT = "a cat and a blue balloon"
+SMALL = {"height": 64, "width": 64, "num_inference_steps": 2}
+CONFIGS = {name: method.config for name, method in METHODS.items() if method.config is not None}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    return tiny.stable_diffusion()
+
+
+@pytest.fixture(scope="module")
+def unmodified(pipe: Any) -> np.ndarray:
+    return np.asarray(generate(pipe, PROMPT, None, **SMALL).picture)
+
+
+GRID = Grid(4, 6)
+
+
+def example(images: int = 2, grid: Grid = GRID) -> tuple[Tensor, list[PromptColumns], Grid]:
+    logits = 2 * torch.randn(images, 3, grid.pixels, 8, generator=torch.Generator().manual_seed(0))
+    prompts = [PromptColumns(((1, 2), (4,)), 0, 5), PromptColumns(((5,), (3, 2)), 0, 6)]
+    return logits, prompts[:images], grid
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_explains_itself(name: str) -> None:
+    method = METHODS[name]
+    assert method.summary
+    assert "\n" not in method.summary + method.paper
+    if method.config is None:
+        assert name == "none"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_are_frozen_and_share_three_settings(name: str) -> None:
+    edit = CONFIGS[name]()
+    assert isinstance(edit, LogitEdit)
+    assert {"strength", "window", "layers"} <= {field.name for field in dataclasses.fields(edit)}
+    assert edit.strength > 0
+    for field in dataclasses.fields(edit):
+        assert field.metadata["help"], f"{field.name} has no help"
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(edit, field.name, getattr(edit, field.name))
+    assert CONFIGS[name]() == edit
+    assert hash(CONFIGS[name]()) == hash(edit)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "settings",
+    [{"strength": -1.0}, {"strength": math.nan}, {"window": (0.6, 0.5)}, {"window": (0.0, 1.5)}, {"layers": ()}],
+    ids=str,
+)
+def test_shared_settings_are_checked(name: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(AttnregError, match=next(iter(settings))):
+        CONFIGS[name](**settings)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_strength_zero_is_the_unmodified_attention(name: str) -> None:
+    """To the bit, in the edit itself: not only because the pipeline would skip it."""
+    logits, prompts, grid = example()
+    edited = CONFIGS[name](strength=0.0)(logits, prompts, grid, 0, "layer", {})
+    assert torch.equal(edited.probabilities, logits.softmax(-1))
+    assert torch.equal(edited.mass_before, edited.mass_after)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_strength_zero_draws_the_unmodified_picture(name: str, pipe: Any, unmodified: np.ndarray) -> None:
+    edit = CONFIGS[name](strength=0.0, layers=("all",), window=(0.0, 1.0))
+    assert np.array_equal(np.asarray(generate(pipe, PROMPT, edit, **SMALL).picture), unmodified)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_full_strength_draws_another_picture(name: str, pipe: Any, unmodified: np.ndarray) -> None:
+    """In the layers with the largest maps, where each of them can work."""
+    edit = CONFIGS[name](layers=("down_blocks.0",))
+    drawn = generate(pipe, PROMPT, edit, **SMALL)
+    assert not np.array_equal(np.asarray(drawn.picture), unmodified)
+    assert drawn.trace.regulated_steps == 1
+    assert np.array_equal(np.asarray(generate(pipe, PROMPT, edit, **SMALL).picture), np.asarray(drawn.picture))
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"attention-regulation:reference"}))
+def test_images_do_not_see_one_another(name: str) -> None:
+    """What an image gets does not depend on its company. (The published code chooses one step for a whole batch.)"""
+    logits, prompts, grid = example()
+    together = CONFIGS[name]()(logits, prompts, grid, 0, "layer", {})
+    for image in range(2):
+        alone = CONFIGS[name]()(logits[image : image + 1], prompts[image : image + 1], grid, 0, "layer", {})
+        torch.testing.assert_close(together.probabilities[image : image + 1], alone.probabilities)
+        torch.testing.assert_close(together.mass_after[image : image + 1], alone.mass_after)
+
+
+@given(
+    strength=st.floats(0, 3),
+    shift=st.floats(-4, 4),
+    images=st.integers(1, 2),
+    height=st.integers(1, 3),
+    width=st.integers(1, 3),
+)
+def test_attention_scaling_by_hand(strength: float, shift: float, images: int, height: int, width: int) -> None:
+    """Against loops over plain numbers: multiply the targets' exponentials by `e^(strength * shift)`, then divide."""
+    logits, prompts, grid = example(images, grid=Grid(height, width))
+    edited = AttentionScaling(strength=strength, shift=shift)(logits, prompts, grid, 3, "layer", {})
+    expected = []
+    for image, prompt in zip(logits.tolist(), prompts, strict=True):
+        heeded = [column for target in prompt.targets for column in target]
+        before, after = [0.0] * len(prompt.targets), [0.0] * len(prompt.targets)
+        rows = [row for head in image for row in head]
+        for row in rows:
+            plain = [math.exp(logit) for logit in row]
+            raised = [e * math.exp(strength * shift) if token in heeded else e for token, e in enumerate(plain)]
+            expected.append([e / sum(raised) for e in raised])
+            for index, target in enumerate(prompt.targets):
+                before[index] += sum(plain[token] for token in target) / sum(plain) / len(rows)
+                after[index] += sum(raised[token] for token in target) / sum(raised) / len(rows)
+        number = prompts.index(prompt)
+        assert edited.mass_before[number].tolist() == pytest.approx(before, rel=1e-4)
+        assert edited.mass_after[number].tolist() == pytest.approx(after, rel=1e-4)
+    torch.testing.assert_close(edited.probabilities.flatten(0, 2), torch.tensor(expected), rtol=1e-4, atol=1e-7)
+    assert edited.loss_before is None
+
+
+# --- a method from outside ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """A toy: the targets' tokens are not heard at all, in the first half of the steps."""
+
+    strength: float = 1.0
+    window: tuple[float, float] = (0.0, 0.5)
+    layers: tuple[str, ...] = ("auto",)
+
+    def __call__(
+        self,
+        logits: Logits,
+        prompts: Sequence[PromptColumns],
+        grid: Grid,
+        step: int,
+        layer: str,
+        memory: dict[str, Any],
+    ) -> Edited:
+        heard, mass = logits.softmax(-1), torch.zeros(len(prompts), len(prompts[0].targets))
+        probabilities = heard.clone()
+        for image, prompt in enumerate(prompts):
+            probabilities[image, :, :, [column for target in prompt.targets for column in target]] = 0
+        return Edited(probabilities, mass, mass)
+
+
+def test_a_new_method_is_one_line(monkeypatch: pytest.MonkeyPatch, pipe: Any, unmodified: np.ndarray) -> None:
+    with pytest.raises(AttnregError, match="'deaf'"):
+        configure("deaf")
+    monkeypatch.setitem(METHODS, "deaf", Method(Deaf, "a toy", ""))
+    edit = configure("deaf", {"window": (0.0, 1.0)})
+    drawn = generate(pipe, PROMPT, edit, targets=["cat"], **SMALL)
+    assert not np.array_equal(np.asarray(drawn.picture), unmodified)
+    assert drawn.trace.regulated_steps == drawn.trace.steps == 2
+    assert drawn.trace.attention() == [{"cat": (0.0, 0.0)}]
+    with pytest.raises(AttnregError, match="strength, window, layers"):
+        configure("deaf", {"loudness": 3})

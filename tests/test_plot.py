@@ -1,0 +1,92 @@
+"""The sheet: where its pictures and words come to lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnreg.plot import MARGIN, PAPER, sheet
+
+RED, GREEN, BLUE, GRAY = (200, 20, 20), (20, 200, 20), (20, 20, 200), (120, 120, 120)
+
+
+def plain(colour: tuple[int, int, int], width: int = 64, height: int = 64) -> Image.Image:
+    return Image.new("RGB", (width, height), colour)
+
+
+def box_of(paper: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what has exactly this colour; it must be a full rectangle."""
+    ys, xs = np.nonzero((np.asarray(paper) == colour).all(-1))
+    left, top, width, height = xs.min(), ys.min(), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1
+    assert len(xs) == width * height
+    return int(left), int(top), width, height
+
+
+def ink(paper: Image.Image, left: int = 0, top: int = 0, right: int | None = None, bottom: int | None = None) -> int:
+    """How many points of a part of the sheet are not paper."""
+    part = np.asarray(paper)[top:bottom, left:right]
+    return int((part != PAPER).any(-1).sum())
+
+
+def test_one_picture_alone() -> None:
+    paper = sheet([[plain(RED)]], side=100)
+    assert paper.size == (100 + 2 * MARGIN, 100 + 2 * MARGIN)
+    assert box_of(paper, RED) == (MARGIN, MARGIN, 100, 100)
+    assert ink(paper) == 100 * 100
+
+
+def test_rows_and_columns_stand_in_line() -> None:
+    colours = [[RED, GREEN], [BLUE, GRAY]]
+    rows = [[plain(colour) for colour in row] for row in colours]
+    paper = sheet(rows, ["unmodified", "regulated"], ["seed 0", "seed 12"], title="a cat and a dog", side=80)
+    boxes = [[box_of(paper, colour) for colour in row] for row in colours]
+    assert {box[2:] for row in boxes for box in row} == {(80, 80)}
+    (first, second), (third, fourth) = boxes
+    assert first[0] == third[0]
+    assert second[0] == fourth[0] == first[0] + 80 + MARGIN
+    assert first[1] == second[1]
+    assert third[1] == fourth[1] == first[1] + 80 + MARGIN
+    assert paper.size == (second[0] + 80 + MARGIN, third[1] + 80 + MARGIN)
+    left, top = first[:2]
+    assert ink(paper, 0, top, left, top + 80), "the first row's label"
+    assert ink(paper, 0, third[1], left, third[1] + 80), "the second row's label"
+    assert ink(paper, left, MARGIN + 26, left + 80, top), "the first column's name"
+    assert ink(paper, second[0], MARGIN + 26, second[0] + 80, top), "the second column's name"
+    assert ink(paper, 0, 0, None, MARGIN + 26), "the title"
+    assert ink(paper, left + 80, top, second[0], None) == 0, "nothing between the pictures"
+
+
+def test_longer_side_and_shape_are_kept() -> None:
+    assert box_of(sheet([[plain(RED, 96, 64)]], side=150), RED)[2:] == (150, 100)
+    assert box_of(sheet([[plain(RED, 64, 96)]], side=150), RED)[2:] == (100, 150)
+
+
+def test_rows_of_different_length() -> None:
+    paper = sheet([[plain(RED), plain(GREEN)], [plain(BLUE)]], side=40)
+    assert box_of(paper, BLUE)[0] == box_of(paper, RED)[0]
+    assert paper.size == (2 * 40 + 3 * MARGIN, 2 * 40 + 3 * MARGIN)
+
+
+@pytest.mark.parametrize("words", [1, 12, 40])
+def test_a_title_wraps_and_moves_the_pictures_down(words: int) -> None:
+    """However long, it stays within the margins and above the pictures."""
+    paper = sheet([[plain(RED)]], title=" ".join(["balloon"] * words), side=128)
+    _, top, *_ = box_of(paper, RED)
+    lines = (top - MARGIN) // 26
+    assert (lines == 1) if words == 1 else (lines >= words / 2)
+    assert ink(paper, 0, 0, MARGIN - 1) == 0
+    assert ink(paper, paper.width - MARGIN + 1) == 0
+    assert ink(paper, 0, top - 26, None, top), "the last line is written too"
+
+
+def test_column_names_wrap_and_titles_take_any_text() -> None:
+    short = sheet([[plain(RED)]], ["none"], side=64)
+    long = sheet([[plain(RED)]], ["a method of many words in its name"], side=64)
+    assert box_of(long, RED)[1] > box_of(short, RED)[1]
+    sheet([[plain(RED)]], title="ein Käfer\nund ein 猫 🐈", side=64)
+
+
+def test_transparent_and_gray_pictures_are_laid_on() -> None:
+    paper = sheet([[Image.new("L", (8, 8), 120), Image.new("RGBA", (8, 8), (*RED, 255))]], side=32)
+    assert box_of(paper, GRAY)[2:] == box_of(paper, RED)[2:] == (32, 32)

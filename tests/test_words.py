@@ -1,0 +1,78 @@
+"""Words of a prompt: their places, and which runs of them a phrase names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attnreg.words import occurrences, split_words
+
+
+def texts(prompt: str) -> list[str]:
+    return [word.text for word in split_words(prompt) if not word.is_mark]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat, a dog", ["a", "cat", "a", "dog"]),
+        ("a  cat\n\tand a dog ", ["a", "cat", "and", "a", "dog"]),
+        ("a t-shirt", ["a", "t-shirt"]),
+        ("a dog's bone", ["a", "dog", "'s", "bone"]),
+        ("the dog’s and DOGS' bones", ["the", "dog", "’s", "and", "DOGS", "bones"]),
+        ("don't - stop", ["don't", "stop"]),
+        ("cafe\u0301 café naïve", ["cafe\u0301", "café", "naïve"]),
+        ("🐱🐶 and 👩‍🚀👍🏽", ["🐱", "🐶", "and", "👩‍🚀", "👍🏽"]),
+        ("猫和狗", ["猫", "和", "狗"]),
+        ("हिन्दी", ["हिन्दी"]),
+        ("(red:1.3) 8k", ["red", "1", "3", "8k"]),
+        ("", []),
+        ("'s", ["s"]),
+    ],
+)
+def test_words_as_they_are_written(prompt: str, expected: list[str]) -> None:
+    assert texts(prompt) == expected
+
+
+@given(st.text())
+def test_words_and_marks_tile_everything_but_space(prompt: str) -> None:
+    words = split_words(prompt)
+    covered = [i for word in words for i in range(word.start, word.end)]
+    assert covered == [i for i, character in enumerate(prompt) if not character.isspace()]
+    assert all(prompt[word.start : word.end] == word.text for word in words)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "prompt", "count"),
+    [
+        ("cat", "scatter cattle cat", 1),
+        ("shirt", "a t-shirt", 0),
+        ("T Shirt", "a t-shirt", 1),
+        ("t-shirt", "a t shirt", 1),
+        ("dog", "the dog's bone", 1),
+        ("dog's", "the dog’s bone", 1),
+        ("blue umbrella", "a Blue\n  UMBRELLA", 1),
+        ("blue umbrella", "a blue, blue umbrella; blue umbrellas", 1),
+        ("café", "a cafe\u0301", 1),
+        ("strasse", "STRASSE, straße", 2),
+        ("dog", "dogs", 0),
+        ("🐱", "a 🐱🐶", 1),
+        ("", "a dog", 0),
+        ("!", "a dog!", 0),
+    ],
+)
+def test_a_phrase_is_found_as_whole_words_only(phrase: str, prompt: str, count: int) -> None:
+    assert len(occurrences(phrase, split_words(prompt))) == count
+
+
+@given(
+    st.lists(st.sampled_from(["cat", "cattle", "scatter", "CAT", "blue", "bl", ",", "."])),
+    st.sampled_from(["cat", "blue cat"]),
+)
+def test_occurrences_agree_with_a_regular_expression(parts: list[str], phrase: str) -> None:
+    prompt = " ".join(parts)
+    expected = re.findall(r"\b" + phrase.replace(" ", r"\W+") + r"\b", prompt, re.IGNORECASE)
+    assert len(occurrences(phrase, split_words(prompt))) == len(expected)

@@ -1,0 +1,316 @@
+"""How the bundled model is made: its words, its pictures, its latents, and the whole way once in small."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from attnreg.generate import generate
+from attnreg.models.about import ABOUT, about, checksums, damaged
+from attnreg.models.load import load_pipeline
+from attnreg.regulation.config import AttentionRegulation
+from training import autoencoder, checkpoint, denoiser, pocket
+from training.render import BACKGROUNDS, CELL, SIDE, Placed, Scene, compose, draw, sprite
+from training.tokenizer import END, MAX_LENGTH, NEXT_RING, merges_for, new_tokenizer, split
+from training.words import (
+    COLOURS,
+    GLUE,
+    HELD_OUT_SHARE,
+    NOUNS,
+    OBJECTS,
+    Thing,
+    caption,
+    held_out_pairs,
+    random_things,
+    seen_pairs,
+)
+
+TOKENIZER = new_tokenizer()
+WORDS = (*NOUNS, *COLOURS, *GLUE, *NEXT_RING)
+things = st.builds(Thing, st.sampled_from(NOUNS), st.none() | st.sampled_from(list(COLOURS)))
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_known_word_is_one_token(word: str) -> None:
+    """Alone and between others; the token is the word itself with CLIP's mark of a word's end."""
+    assert TOKENIZER.tokenize(word) == [f"{word}</w>"]
+    assert TOKENIZER.tokenize(f"a {word}, {word}") == ["a</w>", f"{word}</w>", ",</w>", f"{word}</w>"]
+
+
+@given(text=st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1, max_size=20))
+@example("zebra and dinosaur")
+def test_anything_else_is_spelled(text: str) -> None:
+    """No letter is lost or unknown, and a word that was never taught takes more than one token."""
+    pieces = TOKENIZER.tokenize(text)
+    assert "".join(pieces).replace("</w>", " ").split() == text.split()
+    assert END not in pieces
+    for word in set(text.split()) - set(WORDS):
+        assert len(word) == 1 or len(TOKENIZER.tokenize(word)) > 1
+
+
+@given(text=st.lists(st.sampled_from([*WORDS, "zebra", "é", "猫", "x"]), min_size=1, max_size=8).map(" ".join))
+def test_offsets_cover_the_words_in_order(text: str) -> None:
+    rows = TOKENIZER(text, return_offsets_mapping=True, add_special_tokens=False)
+    covered = [set(range(start, end)) for start, end in rows["offset_mapping"]]
+    assert set().union(*covered) == {i for i, letter in enumerate(text) if letter != " "}
+    assert [start for start, _ in rows["offset_mapping"]] == sorted(start for start, _ in rows["offset_mapping"])
+    for word in set(text.split()) & set(WORDS):
+        spans = {(match.start(), match.end()) for match in re.finditer(rf"(?<!\S){re.escape(word)}(?!\S)", text)}
+        assert spans <= set(map(tuple, rows["offset_mapping"]))
+
+
+@given(word=st.text("abcdeorlnt", min_size=1, max_size=10))
+def test_the_merges_mean_what_the_tokenizer_makes_of_them(word: str) -> None:
+    merges = merges_for([known for known in WORDS if len(known) > 1])
+    assert split(word, merges) == TOKENIZER.tokenize(word)
+
+
+def test_captions_fit_and_are_padded_with_the_end() -> None:
+    longest = ", ".join("an orange elephant" for _ in range(4)) + " and a cat"
+    tokens = denoiser.tokenise(TOKENIZER, ["", longest])
+    assert tokens.shape == (2, MAX_LENGTH)
+    assert (tokens[0, 1:] == TOKENIZER.eos_token_id).all()
+    assert TOKENIZER.decode(tokens[1], skip_special_tokens=True).split() == longest.replace(",", " ,").split()
+
+
+@given(named=st.lists(things, min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_captions_name_each_thing_once_in_order(named: list[Thing], seed: int) -> None:
+    sentence = caption(named, random.Random(seed))
+    found = re.findall(rf"\ban? (?:({'|'.join(COLOURS)}) )?({'|'.join(NOUNS)})\b", sentence)
+    assert found == [(thing.colour or "", thing.noun) for thing in named]
+    assert set(re.findall(r"\w+|,", sentence)) <= set(WORDS)
+    assert len(sentence.split()) == 2 * len(named) + sum(t.colour is not None for t in named) + (len(named) > 1)
+    if " with " in sentence:
+        assert len(named) == 2
+        assert named[1].noun in OBJECTS
+
+
+def test_some_captions_use_with_and_an() -> None:
+    said = {caption([Thing("elephant"), Thing("bow")], random.Random(seed)) for seed in range(60)}
+    assert said == {f"{a} elephant {link} a bow" for a in ("a", "an") for link in ("and", "with")}
+
+
+def test_two_fifths_of_the_pairs_are_held_out() -> None:
+    held_out, seen = held_out_pairs(), {frozenset(pair) for pair in seen_pairs()}
+    assert len(NOUNS) == 24
+    assert not held_out & seen
+    assert len(held_out | seen) == 24 * 23 // 2
+    assert HELD_OUT_SHARE == 0.4
+    assert len(held_out) == 110
+    assert all(any(noun in pair for pair in seen) for noun in NOUNS)
+
+
+def test_held_out_pairs_are_never_shown() -> None:
+    """Not in training pictures, in either order; single things are of any noun."""
+    rng, held_out, pairs = random.Random(0), held_out_pairs(), seen_pairs()
+    drawn = [list(random_things(rng, pairs, pair_share=0.5)) for _ in range(3000)]
+    together = {frozenset(thing.noun for thing in scene) for scene in drawn if len(scene) == 2}
+    assert 1400 < sum(len(scene) == 2 for scene in drawn) < 1600
+    assert not together & held_out
+    assert len(together) == len(pairs), "and every other pair is"
+    assert {scene[0].noun for scene in drawn if len(scene) == 1} == set(NOUNS)
+    assert {thing.colour for scene in drawn for thing in scene if thing.noun not in OBJECTS} == {None}
+    assert {thing.colour for scene in drawn for thing in scene if thing.noun in OBJECTS} == {None, *COLOURS}
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 2))
+def test_things_lie_inside_the_picture_and_apart(seed: int, count: int) -> None:
+    scene = compose([Thing("cat"), Thing("car", "red")][:count], random.Random(seed))
+    assert [placed.thing.noun for placed in scene.placed] == ["cat", "car"][:count]
+    owner = np.full((SIDE, SIDE), -1)
+    for index, placed in enumerate(scene.placed):
+        assert placed.left % CELL == placed.top % CELL == 0
+        assert min(placed.left, placed.top) >= 0
+        assert max(placed.left, placed.top) + placed.size <= SIDE
+        square = owner[placed.top : placed.top + placed.size, placed.left : placed.left + placed.size]
+        assert (square == -1).all(), "two things overlap"
+        square[:] = index
+    changed = (draw(scene) != scene.background).any(-1)
+    assert not changed[owner == -1].any(), "something is drawn outside of the things' squares"
+    for index in range(count):
+        assert changed[owner == index].mean() > 0.15, "a thing is missing"
+
+
+def test_the_seed_decides_the_picture() -> None:
+    first, again, other = (
+        draw(compose([Thing("dog"), Thing("bowl", "pink")], random.Random(seed))) for seed in (3, 3, 4)
+    )
+    assert first.shape == (SIDE, SIDE, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_three_things_find_no_place() -> None:
+    with pytest.raises(ValueError, match="not 3"):
+        compose([Thing("cat")] * 3, random.Random(0))
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_noun_has_its_art(noun: str) -> None:
+    """Premultiplied, in range, and no blank."""
+    art = sprite(noun, 56)
+    assert art.shape == (56, 56, 4)
+    assert art.min() >= 0
+    assert (art[..., :3] <= art[..., 3:] + 1e-5).all()
+    assert (art[..., 3] > 0.5).mean() > 0.15
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("noun", ["car", "bow"])
+def test_a_tint_hits_its_colour(noun: str, colour: str) -> None:
+    """The middle tone of the surface is the colour itself: half of the surface is lighter, half darker."""
+    art = sprite(noun, 80, colour)
+    solid = art[art[..., 3] > 0.95]
+    middle = np.median(solid[:, :3] / solid[:, 3:], axis=0)
+    assert np.abs(255 * middle - COLOURS[colour]).max() < 12
+    assert np.array_equal(art[..., 3], sprite(noun, 80)[..., 3]), "the outline stays"
+
+
+def test_a_thing_is_seen_in_its_colour() -> None:
+    scene = Scene(BACKGROUNDS[0], (Placed(Thing("balloon", "blue"), 24, 24, 80, flip=False),))
+    red, _, blue = (draw(scene)[24:104, 24:104][sprite("balloon", 80)[..., 3] > 0.95]).mean(0)
+    assert blue > red + 80
+
+
+def test_a_flipped_thing_is_its_mirror_image() -> None:
+    left, right = (
+        draw(Scene(BACKGROUNDS[1], (Placed(Thing("horse"), 24, 24, 80, flip=flip),))) for flip in (False, True)
+    )
+    assert not np.array_equal(left, right)
+    assert np.array_equal(left[:, 24:104], right[:, 24:104][:, ::-1])
+
+
+# --- latents ------------------------------------------------------------------------------------------------------
+
+
+def test_crops_are_pictures_of_things() -> None:
+    crops = autoencoder.crops(4, 64, random.Random(0))
+    assert crops.shape == (4, 3, 64, 64)
+    assert crops.min() >= -1
+    assert crops.max() <= 1
+    assert (crops.flatten(1).std(dim=1) > 0.05).all(), "each shows more than plain ground"
+    assert torch.equal(crops, autoencoder.crops(4, 64, random.Random(0)))
+
+
+def test_pixels_become_numbers() -> None:
+    picture = np.zeros((1, 2, 3, 3), np.uint8)
+    picture[0, 1, 2] = (255, 0, 51)
+    made = autoencoder.to_tensor(picture)
+    assert made.shape == (1, 3, 2, 3)
+    assert made[0, :, 1, 2].tolist() == pytest.approx([1, -1, -0.6])
+
+
+@torch.no_grad()
+def test_scaling_the_latents_leaves_the_pictures() -> None:
+    """Folded into the autoencoder: the same pictures come out; latents have mean 0, deviation 1 and their own noise."""
+    torch.manual_seed(0)
+    coder = autoencoder.new_autoencoder().eval()
+    torch.nn.init.normal_(coder.quant_conv.bias)
+    pictures = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    before = coder.encode(pictures).latent_dist.mean
+    decoded = coder.decode(before).sample
+    sets = [denoiser.Latents(before[:1], torch.zeros(1, 4)), denoiser.Latents(before[1:], torch.zeros(2, 4))]
+    scale = denoiser.Scale.of(*sets)
+    scale.fold_into(coder, noise=0.15)
+
+    posterior = coder.encode(pictures).latent_dist
+    values = posterior.mean.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(values.mean(1), torch.zeros(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(values.std(1), torch.ones(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(coder.decode(posterior.mean).sample, decoded, rtol=1e-3, atol=1e-4)
+    expected = (0.15 / scale.deviation)[None, :, None, None].expand_as(posterior.std)
+    torch.testing.assert_close(posterior.std, expected, rtol=1e-4, atol=1e-6)
+    assert coder.config.scaling_factor == 1
+    applied = scale.apply(sets[1])
+    torch.testing.assert_close(applied.latents.float(), posterior.mean[1:], rtol=2e-3, atol=2e-3)
+    assert applied.tokens is sets[1].tokens
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs" / "one.pt"
+    assert checkpoint.load(path) is None
+    checkpoint.save(path, {"step": 1, "model": {"w": torch.ones(2)}})
+    save = torch.save
+
+    def killed(state: Any, file: Path) -> None:
+        save(state, file)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {"step": 2})
+    state = checkpoint.load(path)
+    assert state
+    assert state["step"] == 1
+
+
+def test_only_plain_values_are_read(tmp_path: Path) -> None:
+    import pickle
+
+    torch.save({"path": Path("x")}, tmp_path / "one.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load(tmp_path / "one.pt")
+
+
+# --- all of it ----------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """One step of each stage: the directory opens, knows its words and draws; a second run has nothing left to do."""
+    work, out = tmp_path / "work", tmp_path / "model"
+    budget = [
+        f"--{stage}-minutes=0.0001" for stage in ("autoencoder", "denoiser", "decoder")
+    ] + ["--pictures=8", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["pocket", *budget])
+    pocket.main()
+    stages = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in work.iterdir()}
+    assert set(stages) == {"autoencoder.pt", "latents.pt", "denoiser.pt", "decoder.pt"}
+    for name in ("autoencoder", "denoiser", "decoder"):
+        state = checkpoint.load(work / f"{name}.pt")
+        assert state
+        assert state["step"] == 1
+    latents = checkpoint.load(work / "latents.pt")
+    assert latents
+    assert latents["latents1"].shape == latents["latents2"].shape == (4, 8, 16, 16)
+    words = [TOKENIZER.batch_decode(latents[f"tokens{count}"], skip_special_tokens=True) for count in (1, 2)]
+    for count, captions in enumerate(words, start=1):
+        assert [len(set(NOUNS) & set(sentence.split())) for sentence in captions] == [count] * 4
+
+    told = about(out)
+    assert told
+    assert (told.things, told.colours, told.other) == (NOUNS, tuple(COLOURS), GLUE)
+    assert damaged(out) == []
+    assert {path.suffix for path in out.rglob("*.*")} <= {".json", ".safetensors", ".md", ".txt"}
+    pipe = load_pipeline(str(out), device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    drawn = generate(pipe, "a cat and a red car", AttentionRegulation(window=(0.0, 1.0)), num_inference_steps=1)
+    assert drawn.picture.size == (SIDE, SIDE)
+    assert [target.text for target in drawn.trace.targets[0]] == ["cat", "red car"]
+    assert drawn.trace.regulated_steps == 1
+
+    made = checksums(out)
+    monkeypatch.setattr(autoencoder, "crops", None)
+    monkeypatch.setattr(denoiser, "encode", None)
+    monkeypatch.setattr(denoiser.Model, "forward", None)
+    pocket.main()
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in work.iterdir()} == stages
+    assert checksums(out) == made
+    assert json.loads((out / ABOUT).read_text())["sha256"] == made

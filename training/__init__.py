@@ -1,0 +1,1 @@
+"""Makes the bundled model. Not part of the installed package."""

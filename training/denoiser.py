@@ -1,0 +1,217 @@
+"""Stage 2 of the bundled model: a text encoder and a denoising UNet, trained together on the autoencoder's latents."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from training import checkpoint
+from training.autoencoder import to_tensor
+from training.render import CELL, SIDE, compose, draw
+from training.tokenizer import MAX_LENGTH
+from training.words import caption, random_things, seen_pairs
+
+CONTEXT = 128
+LATENT_SIDE = SIDE // CELL
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule with velocity prediction."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="trailing",
+    )
+
+
+class Model(nn.Module):
+    """The two networks that learn together."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=CONTEXT,
+                intermediate_size=4 * CONTEXT,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=MAX_LENGTH,
+                projection_dim=CONTEXT,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        self.unet = UNet2DConditionModel(
+            sample_size=LATENT_SIDE,
+            in_channels=8,
+            out_channels=8,
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(96, 224),
+            layers_per_block=1,
+            attention_head_dim=(3, 7),  # heads, whatever the name says: 32 channels each
+            cross_attention_dim=CONTEXT,
+        )
+
+    def forward(self, noisy: Tensor, step: Tensor, tokens: Tensor) -> Tensor:
+        """The velocity `(image, 8, height, width)` predicted for noisy latents under tokenised captions."""
+        context = self.text_encoder(tokens).last_hidden_state
+        velocity: Tensor = self.unet(noisy, step, encoder_hidden_states=context).sample
+        return velocity
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A set of encoded renderings: latents `(picture, 8, 16, 16)` in half precision and token columns."""
+
+    latents: Tensor
+    tokens: Tensor
+
+
+@torch.inference_mode()
+def encode(
+    autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer, count: int, things_each: int, rng: random.Random
+) -> Latents:
+    """Render, encode and caption so many pictures of one or of two things."""
+    pairs = seen_pairs()
+    latents, captions = [], []
+    for start in range(0, count, 64):
+        pictures = np.empty((min(64, count - start), SIDE, SIDE, 3), np.uint8)
+        for i in range(len(pictures)):
+            things = list(random_things(rng, pairs, pair_share=float(things_each == 2)))
+            pictures[i] = draw(compose(things, rng))
+            captions.append(caption(things, rng))
+        mean = autoencoder.encode(to_tensor(pictures).to(autoencoder.device)).latent_dist.mean
+        latents.append(mean.half().cpu())
+    return Latents(torch.cat(latents), tokenise(tokenizer, captions))
+
+
+def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token columns `(caption, MAX_LENGTH)`, padded as the pipeline pads."""
+    tokens: Tensor = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return tokens
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and deviation of each latent channel, both `(8,)`."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @staticmethod
+    def of(*sets: Latents) -> Scale:
+        """The scale of all the pictures together."""
+        every = torch.cat([one.latents for one in sets]).float()
+        return Scale(every.mean(dim=(0, 2, 3)), every.std(dim=(0, 2, 3)))
+
+    def apply(self, one: Latents) -> Latents:
+        """The set with mean 0 and deviation 1 in every channel."""
+        scaled = (one.latents.float() - self.mean[:, None, None]) / self.deviation[:, None, None]
+        return Latents(scaled.half(), one.tokens)
+
+    @torch.no_grad()
+    def fold_into(self, autoencoder: AutoencoderKL, noise: float) -> None:
+        """Make the autoencoder itself speak scaled latents, by the 1 x 1 convolutions around them, in place.
+
+        Its `scaling_factor` is 1 then, and its posterior has the deviation it was trained with.
+        """
+        channels = len(self.mean)
+        before, after = autoencoder.quant_conv, autoencoder.post_quant_conv
+        before.weight[:channels] /= self.deviation[:, None, None, None]
+        before.bias[:channels] = (before.bias[:channels] - self.mean) / self.deviation
+        before.weight[channels:] = 0
+        before.bias[channels:] = 2 * (noise / self.deviation).log()
+        after.bias += after.weight[:, :, 0, 0] @ self.mean
+        after.weight *= self.deviation[None, :, None, None]
+        autoencoder.register_to_config(scaling_factor=1.0)
+
+
+def train(
+    out: Path,
+    singles: Latents,
+    pairs: Latents,
+    tokenizer: CLIPTokenizer,
+    minutes: float,
+    *,
+    seed: int = 0,
+    batch: int = 32,
+    peak_rate: float = 1e-3,
+    device: str = "cpu",
+) -> Model:
+    """Train for so many minutes (added up over resumed runs); returns the moving average of the weights.
+
+    Time steps are drawn from a logit-normal (0.2, 1.2) and weighted equally: down-weighting the noisy ones starves the
+    steps that decide the layout. Captions are dropped in 10 % of the pictures, for guidance.
+    """
+    torch.manual_seed(seed)
+    model = Model(tokenizer).to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=peak_rate, betas=(0.9, 0.99), weight_decay=1e-2)
+    step, spent = 0, 0.0
+    if state := checkpoint.load(out / "denoiser.pt"):
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+    alphas = new_scheduler().alphas_cumprod.to(device)
+    empty = tokenise(tokenizer, [""])[0]
+    began, saved, shown = time.monotonic() - spent, time.monotonic(), []
+    while spent < 60 * minutes:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        share = spent / (60 * minutes)
+        pair_count = round(batch * (0.25 if share < 0.2 else 0.5))
+        latents, tokens = [], []
+        for source, count in ((singles, batch - pair_count), (pairs, pair_count)):
+            chosen = torch.randint(len(source.latents), (count,), generator=generator)
+            latents.append(source.latents[chosen].float())
+            tokens.append(source.tokens[chosen])
+        clean, words = torch.cat(latents), torch.cat(tokens)
+        words[torch.rand(batch, generator=generator) < 0.1] = empty
+        noise = torch.randn(clean.shape, generator=generator)
+        steps = (1000 * torch.sigmoid(0.2 + 1.2 * torch.randn(batch, generator=generator))).long().clamp(0, 999)
+        clean, words, noise, steps = clean.to(device), words.to(device), noise.to(device), steps.to(device)
+        signal, spread = alphas[steps].sqrt()[:, None, None, None], (1 - alphas[steps]).sqrt()[:, None, None, None]
+        rate = peak_rate * min(1, (step + 1) / 100) * (0.03 + 0.97 * (0.5 + 0.5 * math.cos(math.pi * share)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        predicted = model(signal * clean + spread * noise, steps, words)
+        loss = F.mse_loss(predicted, signal * noise - spread * clean)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step, spent = step + 1, time.monotonic() - began
+        # The average follows fast at first, so that early checkpoints can be looked at.
+        torch._foreach_lerp_(
+            list(average.parameters()), [p.detach() for p in model.parameters()], max(0.002, 1 / (step / 4 + 1))
+        )
+        shown.append(loss.item())
+        if step % 50 == 0:
+            print(f"denoiser step {step}, {spent / 60:.1f} min: loss {np.mean(shown):.4f}", flush=True)
+            shown.clear()
+        if time.monotonic() - saved > 180 or spent >= 60 * minutes:
+            state = {"model": model.state_dict(), "average": average.state_dict()}
+            state |= {"optimiser": optimiser.state_dict(), "step": step, "spent": spent}
+            checkpoint.save(out / "denoiser.pt", state)
+            saved = time.monotonic()
+    return average.eval()

@@ -1,0 +1,89 @@
+"""Make the bundled model from nothing: `python -m training.pocket`. Killed at any moment, it goes on where it was.
+
+Stages: autoencoder, encoded renderings, denoiser (with its text encoder), sharper decoder, export. The minutes of each
+stage are its training budget on the machine it runs on; on a GPU the same minutes see many more pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from transformers import CLIPTokenizer
+
+from attnreg.models.about import ABOUT, checksums
+from training import autoencoder, checkpoint, denoiser
+from training.tokenizer import new_tokenizer
+from training.words import COLOURS, GLUE, NOUNS
+
+STEPS, GUIDANCE = 25, 3.0
+CARD = Path(__file__).parent / "card.md"
+
+
+def main() -> None:
+    """Read the budget from the command line, run the stages that are not done yet, write the model directory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("training/runs/pocket"), help="checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("src/attnreg/models/pocket"), help="the model directory")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--autoencoder-minutes", type=float, default=30)
+    parser.add_argument("--denoiser-minutes", type=float, default=90)
+    parser.add_argument("--decoder-minutes", type=float, default=15)
+    parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
+    arguments = parser.parse_args()
+    tokenizer = new_tokenizer()
+    common = {"seed": arguments.seed, "device": arguments.device}
+    coder = autoencoder.train(arguments.work, arguments.autoencoder_minutes, **common)
+    sets = encoded_pictures(arguments.work, coder, tokenizer, arguments.pictures, arguments.seed)
+    scale = denoiser.Scale.of(*sets)
+    singles, pairs = (scale.apply(one) for one in sets)
+    model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, **common)
+    coder = autoencoder.train(arguments.work, arguments.decoder_minutes, decoder_only=True, **common)
+    scale.fold_into(coder.cpu(), autoencoder.LATENT_NOISE)
+    export(arguments.out, coder, model.cpu(), tokenizer)
+
+
+def encoded_pictures(
+    work: Path, coder: AutoencoderKL, tokenizer: CLIPTokenizer, count: int, seed: int
+) -> list[denoiser.Latents]:
+    """Encoded renderings, half of one and half of two things; made once and kept."""
+    path = work / "latents.pt"
+    state = checkpoint.load(path)
+    if state is None:
+        state = {}
+        for things in (1, 2):
+            rng = random.Random(f"{seed} pictures of {things}")
+            made = denoiser.encode(coder, tokenizer, count // 2, things, rng)
+            state |= {f"latents{things}": made.latents, f"tokens{things}": made.tokens}
+        checkpoint.save(path, state)
+    return [denoiser.Latents(state[f"latents{things}"], state[f"tokens{things}"]) for things in (1, 2)]
+
+
+def export(out: Path, coder: AutoencoderKL, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:
+    """Write a pipeline directory of float16 safetensors that names its words and its checksums."""
+    pipe = StableDiffusionPipeline(
+        vae=coder,
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=denoiser.new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    shutil.rmtree(out, ignore_errors=True)
+    pipe.to(dtype=torch.float16).save_pretrained(out, max_shard_size="15MB")
+    shutil.copy(CARD, out / "README.md")
+    words = {"things": NOUNS, "colours": list(COLOURS), "other": GLUE}
+    told = {"name": "pocket", **words, "steps": STEPS, "guidance_scale": GUIDANCE}
+    (out / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(out)}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

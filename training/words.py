@@ -1,0 +1,78 @@
+"""What the bundled model is taught to name: its nouns, its colours, the sentences it reads."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ANIMALS = ("cat", "dog", "bird", "bear", "lion", "horse", "elephant", "monkey", "frog", "turtle", "rabbit", "mouse")
+OBJECTS = (
+    "backpack", "glasses", "crown", "suitcase", "chair", "balloon", "bow", "car", "bowl", "bench", "clock", "apple",
+)  # fmt: skip
+NOUNS = ANIMALS + OBJECTS
+COLOURS = {
+    "red": (222, 38, 38),
+    "orange": (246, 134, 26),
+    "yellow": (248, 212, 40),
+    "green": (48, 160, 66),
+    "blue": (40, 96, 214),
+    "purple": (132, 62, 180),
+    "pink": (246, 132, 184),
+    "brown": (126, 80, 46),
+    "gray": (138, 142, 148),
+    "black": (44, 44, 50),
+    "white": (244, 244, 246),
+}
+"""Name -> sRGB of a surface in full light. The words are those of the Attend-and-Excite prompt set."""
+
+GLUE = ("a", "an", "and", "with", ",", "three", "two", "of")
+"""Words that carry no thing."""
+
+HELD_OUT_SHARE = 0.4
+"""Share of the noun pairs that no training picture shows together."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A noun and, if the caption names one, its colour."""
+
+    noun: str
+    colour: str | None = None
+
+    def phrase(self, rng: random.Random) -> str:
+        """With its article: "a red car". Sometimes "a elephant", as the Attend-and-Excite prompts write."""
+        words = f"{self.colour} {self.noun}" if self.colour else self.noun
+        article = "an" if words[0] in "aeiou" and rng.random() < 0.5 else "a"
+        return f"{article} {words}"
+
+
+def held_out_pairs() -> frozenset[frozenset[str]]:
+    """The unordered noun pairs kept out of training: the same 40 % in every run."""
+    pairs = [frozenset(pair) for pair in itertools.combinations(NOUNS, 2)]
+    random.Random(20240306).shuffle(pairs)
+    return frozenset(pairs[: round(HELD_OUT_SHARE * len(pairs))])
+
+
+def seen_pairs() -> list[tuple[str, str]]:
+    """The noun pairs that training pictures may show together."""
+    held_out = held_out_pairs()
+    return [pair for pair in itertools.combinations(NOUNS, 2) if frozenset(pair) not in held_out]
+
+
+def caption(things: list[Thing], rng: random.Random) -> str:
+    """A sentence that names the things: "a lion with a blue balloon", "a cat, a frog and a red car"."""
+    phrases = [thing.phrase(rng) for thing in things]
+    if len(phrases) == 2 and things[1].noun in OBJECTS and rng.random() < 0.3:
+        return " with ".join(phrases)
+    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+
+
+def random_things(rng: random.Random, pairs: list[tuple[str, str]], pair_share: float) -> Iterator[Thing]:
+    """One thing, or with probability `pair_share` two of an allowed pair in either order; objects mostly coloured."""
+    nouns = list(rng.choice(pairs)) if rng.random() < pair_share else [rng.choice(NOUNS)]
+    rng.shuffle(nouns)
+    for noun in nouns:
+        coloured = noun in OBJECTS and rng.random() < 0.7
+        yield Thing(noun, rng.choice(list(COLOURS)) if coloured else None)
