@@ -79,6 +79,7 @@ def train(
     minutes: float,
     *,
     decoder_only: bool = False,
+    start: AutoencoderKL | None = None,
     seed: int = 0,
     peak_rate: float = 2e-3,
     device: str = "cpu",
@@ -86,12 +87,12 @@ def train(
     """Train for so many minutes (added up over resumed runs); leaves `autoencoder.pt`, or `decoder.pt`, in the folder.
 
     First both halves learn from crops. `decoder_only` goes on from there with the latents as they are and on whole
-    pictures, whose statistics (group normalisation) are not quite those of crops.
+    pictures, whose statistics (group normalisation) are not quite those of crops. `start` gives the first weights.
     """
     torch.manual_seed(seed)
     path = out / ("decoder.pt" if decoder_only else "autoencoder.pt")
     side, batch = (SIDE, 8) if decoder_only else (CROP, 14)
-    model = new_autoencoder().to(device)
+    model = (start or new_autoencoder()).to(device)
     if decoder_only:
         first = checkpoint.load(out / "autoencoder.pt")
         assert first, "the decoder is sharpened after the autoencoder is trained"
@@ -105,6 +106,11 @@ def train(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
+
+    def keep() -> None:
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent}
+        checkpoint.save(path, state)
+
     began, saved, shown = time.monotonic() - spent, time.monotonic(), []
     while spent < 60 * minutes:
         picture = crops(batch, side, random.Random(f"{seed} {path.stem} {step}")).to(device)
@@ -126,8 +132,8 @@ def train(
             error = np.mean(shown)
             print(f"{path.stem} step {step}, {spent / 60:.1f} min: mean absolute error {error:.4f}", flush=True)
             shown.clear()
-        if time.monotonic() - saved > 120 or spent >= 60 * minutes:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent}
-            checkpoint.save(path, state)
+        if time.monotonic() - saved > 120:
+            keep()
             saved = time.monotonic()
+    keep()
     return model.eval()

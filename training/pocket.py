@@ -35,15 +35,19 @@ def main() -> None:
     parser.add_argument("--autoencoder-minutes", type=float, default=30)
     parser.add_argument("--denoiser-minutes", type=float, default=90)
     parser.add_argument("--decoder-minutes", type=float, default=15)
+    parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
     parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
     arguments = parser.parse_args()
     tokenizer = new_tokenizer()
     common = {"seed": arguments.seed, "device": arguments.device}
-    coder = autoencoder.train(arguments.work, arguments.autoencoder_minutes, **common)
+    # To keep the latents that a UNet knows, go on with --autoencoder-minutes 0.
+    first = StableDiffusionPipeline.from_pretrained(arguments.start) if arguments.start else None
+    coder = autoencoder.train(arguments.work, arguments.autoencoder_minutes, start=first and first.vae, **common)
     sets = encoded_pictures(arguments.work, coder, tokenizer, arguments.pictures, arguments.seed)
     scale = denoiser.Scale.of(*sets)
     singles, pairs = (scale.apply(one) for one in sets)
-    model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, **common)
+    start = first and (first.unet, first.text_encoder)
+    model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, start=start, **common)
     coder = autoencoder.train(arguments.work, arguments.decoder_minutes, decoder_only=True, **common)
     scale.fold_into(coder.cpu(), autoencoder.LATENT_NOISE)
     export(arguments.out, coder, model.cpu(), tokenizer)

@@ -22,8 +22,7 @@ CELL = 8
 BACKGROUNDS = (
     (244, 240, 228), (214, 228, 246), (220, 240, 224), (248, 224, 220), (234, 224, 246), (252, 240, 206),
 )  # fmt: skip
-SINGLE_SIZES = (56, 80)
-PAIR_SIZE = 56
+SINGLE_SIZE, PAIR_SIZE = 80, 56
 
 
 @functools.cache
@@ -51,9 +50,8 @@ def tint(rgba: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.concatenate([surface * rgba[..., 3:], rgba[..., 3:]], axis=-1).astype(np.float32)
 
 
-def paste(canvas: np.ndarray, art: np.ndarray, left: int, top: int, flip: bool) -> None:
+def paste(canvas: np.ndarray, art: np.ndarray, left: int, top: int) -> None:
     """Lay premultiplied art over the canvas `(height, width, 3)`, in place; it must fit."""
-    art = art[:, ::-1] if flip else art
     window = canvas[top : top + art.shape[0], left : left + art.shape[1]]
     window *= 1 - art[..., 3:]
     window += art[..., :3]
@@ -65,21 +63,22 @@ def on_cell(rng: random.Random, low: int, high: int) -> int:
 
 
 def places(count: int, rng: random.Random) -> list[tuple[int, int, int]]:
-    """`(left, top, size)` for each thing: one near the middle, two side by side or one above the other."""
+    """`(left, top, size)` for each thing: one near the middle, or two side by side in either order.
+
+    Few places and one size each: what a small budget of training buys is things that can be recognised.
+    """
     if count == 1:
-        size = rng.choice(SINGLE_SIZES)
-        low, high = (SIDE - size) // 2 - 16, (SIDE - size) // 2 + 16
-        return [(on_cell(rng, low, high), on_cell(rng, low, high), size)]
+        low, high = (SIDE - SINGLE_SIZE) // 2 - CELL, (SIDE - SINGLE_SIZE) // 2 + CELL
+        return [(on_cell(rng, low, high), on_cell(rng, low, high), SINGLE_SIZE)]
     if count != 2:
         raise ValueError(f"one or two things can be placed, not {count}")
-    near, far = SIDE // 2 - PAIR_SIZE, SIDE - PAIR_SIZE
-    along = [on_cell(rng, 0, near), on_cell(rng, SIDE // 2, far)]
-    across = [on_cell(rng, 16, far - 16) for _ in along]
-    spots = list(zip(along, across, strict=True))
-    if rng.random() < 0.3:
-        spots = [(left, top) for top, left in spots]
+    lefts = [0, CELL, SIDE // 2, SIDE // 2 + CELL]
+    middle = (SIDE - PAIR_SIZE) // 2 // CELL * CELL
+    spots = [
+        (rng.choice(half), on_cell(rng, middle - CELL, middle + CELL), PAIR_SIZE) for half in (lefts[:2], lefts[2:])
+    ]
     rng.shuffle(spots)
-    return [(left, top, PAIR_SIZE) for left, top in spots]
+    return spots
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ class Placed:
     left: int
     top: int
     size: int
-    flip: bool
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Scene:
 def compose(things: list[Thing], rng: random.Random) -> Scene:
     """A scene that shows the things, each once."""
     spots = places(len(things), rng)
-    placed = [Placed(thing, *spot, flip=rng.random() < 0.5) for thing, spot in zip(things, spots, strict=True)]
+    placed = [Placed(thing, *spot) for thing, spot in zip(things, spots, strict=True)]
     return Scene(rng.choice(BACKGROUNDS), tuple(placed))
 
 
@@ -113,5 +111,5 @@ def draw(scene: Scene) -> np.ndarray:
     canvas = np.empty((SIDE, SIDE, 3), np.float32)
     canvas[:] = np.array(scene.background, np.float32) / 255
     for placed in scene.placed:
-        paste(canvas, sprite(placed.thing.noun, placed.size, placed.thing.colour), placed.left, placed.top, placed.flip)
+        paste(canvas, sprite(placed.thing.noun, placed.size, placed.thing.colour), placed.left, placed.top)
     return (canvas * 255 + 0.5).clip(0, 255).astype(np.uint8)

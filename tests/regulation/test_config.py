@@ -88,7 +88,7 @@ def test_own_settings_are_checked_too():
     with pytest.raises(AttnregError, match=r"spacing: .* above 0 and at most 1"):
         AttentionRegulation(spacing=0.0)
     with pytest.raises(AttnregError, match="seed: expected a whole number from 0"):
-        ReferenceRegulation(seed=-1)
+        ReferenceRegulation(start_seed=-1)
 
 
 def test_heeds_neglected_targets():
@@ -197,7 +197,9 @@ def test_half_precision_is_computed_in_full(kind, dtype):
     assert half.probabilities.dtype == torch.float32
     assert torch.equal(half.probabilities, full.probabilities)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(kind()(logits, PROMPTS, GRID, 0, "layer", {}).probabilities, full.probabilities)
+        inside = kind()(logits, PROMPTS, GRID, 0, "layer", {})
+    assert torch.equal(inside.probabilities, full.probabilities)
+    assert torch.equal(inside.mass_after, full.mass_after)
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -86,7 +86,7 @@ def test_images_with_different_numbers_of_tokens_are_separate_batches():
 
 def test_seed_layer_and_step_decide_the_start_and_the_global_generator_is_left_alone():
     def edited(seed=0, step=0, layer="a"):
-        edit = ReferenceRegulation(seed=seed)
+        edit = ReferenceRegulation(start_seed=seed)
         return edit(logits_of(), [PromptColumns(((1,),), 0, 4)] * 2, SQUARE, step, layer, {}).probabilities
 
     state = torch.get_rng_state()

@@ -22,7 +22,11 @@ class AttentionScaling:
     window: tuple[float, float] = setting(
         (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
     )
-    layers: tuple[str, ...] = setting(("auto",), layer_patterns, "layers by name or regular expression")
+    layers: tuple[str, ...] = setting(
+        ("auto",),
+        layer_patterns,
+        "layers by name or regular expression; auto: the model family's own choice, all: every one",
+    )
     shift: float = setting(1.0, number(), "added to the targets' attention logits")
 
     def __post_init__(self) -> None:

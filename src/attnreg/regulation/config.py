@@ -35,9 +35,7 @@ class AttentionRegulation:
     A setting out of its range raises `AttnregError`.
     """
 
-    strength: float = setting(
-        1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture, but still measures"
-    )
+    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
     window: tuple[float, float] = setting(
         (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
     )
@@ -56,7 +54,8 @@ class AttentionRegulation:
     peak_weight: float = setting(1.0, number(0.0), "how much a missed peak counts")
     area_weight: float = setting(80.0, number(0.0), "how much a missed share of the map counts")
     size_weight: float = setting(0.09, number(0.0), "how much the size of the edit counts against it")
-    iterations: int = setting(20, whole_number(0, 10_000), "steps of the search, per layer and denoising step")
+    # Eight of ours end lower than the published twenty on every recorded input; ten leave a margin.
+    iterations: int = setting(10, whole_number(0, 10_000), "steps of the search, per layer and denoising step")
     smoothing: float = setting(0.25, number(0.0, 1.0), "share of the previous step's edit that is kept")
     decay: float = setting(
         0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
@@ -108,13 +107,13 @@ class AttentionRegulation:
                 used = solution.weights if previous is None else solution.weights.lerp(previous, self.smoothing)
                 edit = (used * (self.strength * self.decay**step)) @ basis
             probabilities = add_to_targets(logits, edit, members).softmax(-1)
-        return Edited(
-            probabilities=probabilities,
-            mass_before=target_mass(plain, members),
-            mass_after=target_mass(probabilities.detach(), members),
-            loss_before=per_image(solution.loss_before, len(prompts)),
-            loss_after=per_image(solution.loss_after, len(prompts)),
-        )
+            return Edited(
+                probabilities=probabilities,
+                mass_before=target_mass(plain, members),
+                mass_after=target_mass(probabilities.detach(), members),
+                loss_before=per_image(solution.loss_before, len(prompts)),
+                loss_after=per_image(solution.loss_after, len(prompts)),
+            )
 
 
 def _recall(memory: dict[str, Any], shape: torch.Size, layer: str) -> Float[Tensor, "problem target basis"] | None:

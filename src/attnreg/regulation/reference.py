@@ -31,8 +31,8 @@ class ReferenceRegulation:
     values back, so that rows no longer sum to 1.
 
     Where we differ, so that it is defined everywhere: the random start comes from a generator of its own, seeded by
-    `seed`, layer and step, and leaves the global one alone; logits are not rounded to float16; `sigma` is at least 1,
-    height and width are counted apart, and each layer remembers its own edit. Images whose targets have different
+    `start_seed`, layer and step, and leaves the global one alone; logits are not rounded to float16; `sigma` is at
+    least 1, height and width are counted apart, and each layer remembers its own edit. Images whose targets have different
     numbers of tokens are solved as separate batches.
 
     A setting out of its range raises `AttnregError`.
@@ -42,8 +42,11 @@ class ReferenceRegulation:
     window: tuple[float, float] = setting(
         (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
     )
+    # In Stable Diffusion "auto" is the published choice, down_blocks.2 and up_blocks.1; elsewhere it is their like.
     layers: tuple[str, ...] = setting(
-        ("down_blocks.2", "up_blocks.1"), layer_patterns, "layers by name or regular expression"
+        ("auto",),
+        layer_patterns,
+        "layers by name or regular expression; auto: the model family's own choice, all: every one",
     )
     area: float = setting(
         0.2, number(0.0, 1.0, above_low=True), "share of the map each token should fill; all together at most 1"
@@ -61,7 +64,7 @@ class ReferenceRegulation:
     decay: float = setting(
         0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
     )
-    seed: int = setting(0, whole_number(0, 2**31 - 1), "decides the random starts of the search")
+    start_seed: int = setting(0, whole_number(0, 2**31 - 1), "decides the random starts of the search")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -112,7 +115,7 @@ class ReferenceRegulation:
 
     def random_start(self, size: tuple[int, int, int], step: int, layer: str) -> Float[Tensor, "problem target basis"]:
         """Weights uniform in [0, 1), decided by the seed, the layer's name and the step alone; float32, on the CPU."""
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {step} {layer}".encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{self.start_seed} {step} {layer}".encode()))
         return torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
 
     def from_start(
