@@ -7,12 +7,13 @@ OUT ?= out
 # More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
 OPTIONS ?=
 
-.PHONY: help generate test check sheets train-pocket clean
+.PHONY: help generate test check sheets cost train-pocket clean
 
 help:
 	@echo 'make generate PROMPT="a frog and a blue crown"   draw it, unmodified and regulated side by side'
 	@echo 'make test                                        lint, types and tests, as CI runs them'
 	@echo 'make sheets                                      the pictures of the README, drawn again'
+	@echo 'make cost                                        what each method costs, the table of the README'
 	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'
 
 generate: $(VENV)/.run
@@ -28,6 +29,9 @@ check: $(VENV)/.test
 
 sheets: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sheets
+
+cost: $(VENV)/.test
+	$(BIN)/python -m benchmarks.cost
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket

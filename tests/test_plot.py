@@ -87,6 +87,21 @@ def test_column_names_wrap_and_titles_take_any_text() -> None:
     sheet([[plain(RED)]], title="ein Käfer\nund ein 猫 🐈", side=64)
 
 
+def test_captions_stand_below_their_pictures() -> None:
+    """Each row is as far from the next as the longest caption needs; a picture may go without."""
+    bare = sheet([[plain(RED), plain(GREEN)], [plain(BLUE), plain(GRAY)]], side=80)
+    told = [["cat 0.1, a blue balloon 0.25", ""], ["", "dog"]]
+    paper = sheet([[plain(RED), plain(GREEN)], [plain(BLUE), plain(GRAY)]], captions=told, side=80)
+    (left, top, _, _), (right, _, _, _), (_, below, _, _) = (box_of(paper, c) for c in (RED, GREEN, BLUE))
+    assert (left, top) == box_of(bare, RED)[:2]
+    assert below > box_of(bare, BLUE)[1] + 30, "room for two lines or more"
+    assert ink(paper, left, top + 80, left + 80, below) > 100
+    assert ink(paper, right, top + 80, right + 80, below) == 0
+    assert ink(paper, right, below + 80, right + 80)
+    assert ink(paper, left, below + 80, left + 80) == 0
+    assert ink(paper, 0, paper.height - MARGIN // 2) == 0
+
+
 def test_transparent_and_gray_pictures_are_laid_on() -> None:
     paper = sheet([[Image.new("L", (8, 8), 120), Image.new("RGBA", (8, 8), (*RED, 255))]], side=32)
     assert box_of(paper, GRAY)[2:] == box_of(paper, RED)[2:] == (32, 32)

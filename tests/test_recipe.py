@@ -45,24 +45,26 @@ def text_chunks(png: bytes) -> dict[str, str]:
 
 
 simple = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text()
-recipes = st.builds(
-    Recipe,
-    prompt=st.text(),
-    seed=st.integers(0, 2**64 - 1),
-    model=st.text(),
-    method=st.text(),
-    settings=st.dictionaries(st.text(), simple | st.lists(simple, max_size=3), max_size=4),
-    targets=st.none() | st.lists(st.text() | st.integers(0, 99) | st.lists(st.integers(0, 99)), max_size=4),
-    adjectives=st.booleans(),
-    steps=st.none() | st.integers(1, 1000),
-    guidance_scale=st.none() | st.floats(0, 30),
-    negative_prompt=st.none() | st.text(),
-    height=st.none() | st.integers(8, 4096),
-    width=st.none() | st.integers(8, 4096),
-    scheduler=st.none() | st.text(),
-    dtype=st.text(),
-    chosen=st.lists(st.text(), max_size=4),
-    versions=st.dictionaries(st.text(), st.text(), max_size=4),
+# As dictionaries: the type checks of a test run draw random numbers, which no strategy may.
+values = st.fixed_dictionaries(
+    {
+        "prompt": st.text(),
+        "seed": st.integers(0, 2**64 - 1),
+        "model": st.text(),
+        "method": st.text(),
+        "settings": st.dictionaries(st.text(), simple | st.lists(simple, max_size=3), max_size=4),
+        "targets": st.none() | st.lists(st.text() | st.integers(0, 99) | st.lists(st.integers(0, 99)), max_size=4),
+        "adjectives": st.booleans(),
+        "steps": st.none() | st.integers(1, 1000),
+        "guidance_scale": st.none() | st.floats(0, 30),
+        "negative_prompt": st.none() | st.text(),
+        "height": st.none() | st.integers(8, 4096),
+        "width": st.none() | st.integers(8, 4096),
+        "scheduler": st.none() | st.text(),
+        "dtype": st.text(),
+        "chosen": st.lists(st.text(), max_size=4),
+        "versions": st.dictionaries(st.text(), st.text(), max_size=4),
+    }
 )
 
 
@@ -71,9 +73,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes")
 
 
-@given(recipe=recipes)
-@example(recipe=Recipe(prompt='een "kat"\nund ein Käfer\t猫 🐈\0\\', seed=0, model="a/b", method="x", chosen=["猫"]))
-def test_there_and_back(folder: Path, recipe: Recipe) -> None:
+@given(values=values)
+@example(values={"prompt": 'een "kat"\nund ein Käfer\t猫 🐈\0\\', "seed": 0, "model": "a/b", "method": "x"})
+def test_there_and_back(folder: Path, values: dict[str, Any]) -> None:
+    recipe = Recipe(**values)
     (path,) = save_pictures(folder, [("one.png", PICTURE, recipe)])
     assert read_recipe(path) == recipe
     with Image.open(path) as saved:

@@ -19,26 +19,27 @@ from attnreg.types import AttnregError
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add one option for every setting of every method, made from the config dataclasses."""
-    made: dict[str, tuple[list[str], Any, Any, str]] = {}
+    made: dict[str, tuple[Any, str, dict[str, str]]] = {}
     for name, method in METHODS.items():
         if method.config is None:
             continue
         hints = get_type_hints(method.config)
         for one in dataclasses.fields(method.config):  # type: ignore[arg-type]
-            methods, kind, default, text = made.setdefault(
-                one.name, ([], hints[one.name], one.default, one.metadata["help"])
-            )
-            methods.append(name)
-    for name, (methods, kind, default, text) in reversed(made.items()):
+            _, _, defaults = made.setdefault(one.name, (hints[one.name], one.metadata["help"], {}))
+            defaults[name] = " ".join(map(str, one.default)) if isinstance(one.default, tuple) else str(one.default)
+    for name, (kind, text, defaults) in reversed(made.items()):
         options: dict[str, Any] = {"type": kind}
         if get_origin(kind) is tuple:
             inner = get_args(kind)
             repeated = inner[-1] is Ellipsis
             options = {"type": inner[0], "multiple": True} if repeated else {"type": inner, "nargs": len(inner)}
-            default = " ".join(map(str, default))
-        only = "" if len(methods) == sum(m.config is not None for m in METHODS.values()) else f" ({', '.join(methods)})"
+        only = (
+            "" if len(defaults) == sum(m.config is not None for m in METHODS.values()) else f" ({', '.join(defaults)})"
+        )
+        first = next(iter(defaults.values()))
+        others = "".join(f"; {method}: {default}" for method, default in defaults.items() if default != first)
         flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, f"set_{name}", help=f"{text}{only} [{default}]", **options)(command)
+        command = click.option(flag, f"set_{name}", help=f"{text}{only} [{first}{others}]", **options)(command)
     return command
 
 
@@ -46,7 +47,7 @@ def parse_seeds(text: str) -> list[int]:
     """ "0-3,7" -> [0, 1, 2, 3, 7]. Raises `click.BadParameter` if the text is no range of seeds."""
     seeds: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        found = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", part)
         if not found or int(found[2] or found[1]) < int(found[1]) or int(found[2] or 0) - int(found[1]) >= 10_000:
             raise click.BadParameter(f"expected seeds such as 0, 0-3 or 1,5,9, got {text!r}; write the smaller first")
         seeds.extend(range(int(found[1]), int(found[2] or found[1]) + 1))

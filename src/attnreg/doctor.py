@@ -10,6 +10,7 @@ import torch
 
 from attnreg.models.about import POCKET, damaged
 from attnreg.recipe import LIBRARIES, installed_version
+from attnreg.types import AttnregError
 
 OPTIONAL = {
     "spacy": "better noun phrases (pip install 'attnreg[spacy]' and an English model)",
@@ -32,8 +33,8 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield True, f"{name}: {'installed' if find_spec(name) else 'not installed: ' + use}"
     try:
         broken = damaged(POCKET)
-    except OSError as error:
-        yield False, f"model pocket: cannot be read ({error.strerror}); install attnreg again"
+    except (OSError, AttnregError) as error:
+        yield False, f"model pocket: cannot be read ({error}); install attnreg again"
     else:
         yield (
             not broken,

@@ -28,7 +28,9 @@ def configure(method: str, settings: dict[str, Any] | None = None) -> LogitEdit 
         raise AttnregError(
             f"expected settings of {method} ({', '.join(known) or 'it has none'}), got {unknown[0]}; leave it out"
         )
-    return config(**settings) if config else None
+    # In a picture's recipe a tuple has become a list.
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return config(**given) if config else None
 
 
 def generate(

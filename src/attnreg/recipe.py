@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -91,6 +92,8 @@ def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recip
                 picture.save(file, format="PNG", pnginfo=_text(recipe))
             # Temporary files are private; a picture gets the permissions of any new file.
             os.chmod(partial, 0o666 & ~_umask())
+        if taken := [path for _, path in done if path.is_dir()]:
+            raise IsADirectoryError(errno.EISDIR, f"a folder named {taken[0].name}")
         for partial_path, path in done:
             partial_path.replace(path)
     except OSError as error:

@@ -57,7 +57,7 @@ class Session:
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
-        found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit else ()
+        found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit or targets else ()
         recipe = replace(recipe, chosen=[target.text for target in found], versions=versions())
         return Session(pipe, recipe, edit, found)
 
@@ -140,7 +140,7 @@ def account(sample: Sample) -> str:
         for image in sample.trace.attention()
         for name, (before, after) in image.items()
     )
-    return "mean attention " + ", ".join(parts)
+    return f"mean attention {', '.join(parts)}" if sample.trace.regulated_steps else "no step was regulated"
 
 
 def slug(text: str) -> str:

@@ -46,15 +46,22 @@ class About:
 
 
 def about(folder: Path) -> About | None:
-    """What the model in a directory says about itself, if it does."""
+    """What the model in a directory says about itself, if it does. Raises `AttnregError` if that cannot be read."""
     try:
-        told: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        text = (folder / ABOUT).read_bytes()
     except OSError:
         return None
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in told["model"].items()
-    }
-    return About(**values)
+    try:
+        told: dict[str, Any] = json.loads(text)["model"]
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
+        }
+        return About(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AttnregError(
+            f"expected the model's own account in {folder / ABOUT}, got {type(error).__name__}: {error}; "
+            "download the model again, or delete that file to do without"
+        ) from error
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -67,8 +74,14 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Files of a model directory that are missing or differ from its list of checksums."""
-    listed: dict[str, str] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["sha256"]
+    """Files of a model directory that are missing or differ from its list of checksums.
+
+    Raises `OSError` or `AttnregError` if the list itself cannot be read.
+    """
+    try:
+        listed: dict[str, str] = dict(json.loads((folder / ABOUT).read_bytes())["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AttnregError(f"expected a list of checksums in {ABOUT}, got {type(error).__name__}: {error}") from error
     found = checksums(folder)
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 

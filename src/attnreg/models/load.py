@@ -54,7 +54,7 @@ def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str 
         pipe = DiffusionPipeline.from_pretrained(
             str(folder) if local else model, dtype=precision, use_safetensors=True, local_files_only=local
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the libraries raise of every kind at a file that is cut off or of another release
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         remedy = "check the directory" if local else "check the id and the network, or give a directory"
         raise AttnregError(f"expected a model that opens, got {model!r}: {first[:300]}; {remedy}") from error
@@ -88,7 +88,7 @@ def check_directory(folder: Path) -> None:
             "pipelines that bring their own code are not run"
         )
     for name, part in parts.items():
-        if name.startswith("_") or not isinstance(part, list) or part[0] is None:
+        if name.startswith("_") or not isinstance(part, list) or not part or part[0] is None:
             continue
         if part[0] not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, str(part[0])):
             raise AttnregError(
@@ -96,6 +96,8 @@ def check_directory(folder: Path) -> None:
                 f"{index}; code that a model directory brings is not run"
             )
         files = [path for path in (folder / name).glob("*") if path.is_file()]
+        if not files:  # of no files at all, transformers makes a tokenizer without words
+            raise AttnregError(f"expected files in {folder / name}, got none; download the model again")
         pickled = [path.name for path in files if path.suffix in PICKLES]
         if pickled and not any(path.suffix == ".safetensors" for path in files):
             raise AttnregError(
@@ -123,7 +125,7 @@ def pick_device(device: str) -> str:
 def pick_dtype(dtype: str, device: str) -> torch.dtype:
     """The torch type of a name; "auto" is float32 on a CPU, else float16. Raises `AttnregError` for another name."""
     if dtype == "auto":
-        return torch.float32 if device == "cpu" else torch.float16
+        return torch.float32 if torch.device(device).type == "cpu" else torch.float16
     if dtype not in DTYPES:
         raise AttnregError(f"expected a dtype of {', '.join(DTYPES)} or auto, got {dtype!r}; choose one of them")
     return DTYPES[dtype]

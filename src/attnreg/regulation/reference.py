@@ -32,8 +32,8 @@ class ReferenceRegulation:
 
     Where we differ, so that it is defined everywhere: the random start comes from a generator of its own, seeded by
     `start_seed`, layer and step, and leaves the global one alone; logits are not rounded to float16; `sigma` is at
-    least 1, height and width are counted apart, and each layer remembers its own edit. Images whose targets have different
-    numbers of tokens are solved as separate batches.
+    least 1, height and width are counted apart, and each layer remembers its own edit. Images whose targets have
+    different numbers of tokens are solved as separate batches.
 
     A setting out of its range raises `AttnregError`.
     """

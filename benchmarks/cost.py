@@ -1,0 +1,103 @@
+"""What a regulated picture costs: seconds a picture, paired, and tensor operations a regulated layer.
+
+`make cost` prints the table of the README. Every method draws the same prompts and seeds in one process, the order
+rotating from picture to picture, so that a machine that slows down slows all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from attnreg.generate import configure, generate
+from attnreg.methods import METHODS
+from attnreg.models.about import POCKET, about
+from attnreg.models.load import load_pipeline
+from attnreg.regulation.edit import LogitEdit, PromptColumns
+from attnreg.types import Grid, Sample
+from benchmarks.sheets import prompts
+
+VIEWS = ("view", "expand", "transpose", "permute", "unsqueeze", "squeeze", "slice", "select", "t.", "alias", "detach")
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts the tensor operations that are dispatched; views, which compute nothing, are left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.name().removeprefix("aten::")
+        self.count += not any(view in f"{name}." for view in VIEWS)
+        return func(*args, **(kwargs or {}))
+
+
+def operations(edit: LogitEdit, side: int = 16, targets: int = 2) -> int:
+    """Operations of one regulated layer in one step, beyond the attention call itself (second step: with a memory)."""
+    logits = torch.randn(1, 8, side * side, 77, generator=torch.Generator().manual_seed(0))
+    columns = [PromptColumns(tuple((2 + 3 * i,) for i in range(targets)), 0, 10)]
+    memory: dict[str, Any] = {}
+    edit(logits, columns, Grid(side, side), 0, "layer", memory)
+    with CountOperations() as counter:
+        edit(logits, columns, Grid(side, side), 1, "layer", memory)
+    return counter.count
+
+
+def distance(first: Image, second: Image) -> float:
+    """Mean absolute difference of two pictures, in 0..1."""
+    a, b = (np.asarray(picture.convert("RGB"), np.float64) for picture in (first, second))
+    return float(np.abs(a - b).mean() / 255)
+
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=12, help="pairs, of the twelve of benchmarks.sheets")
+    parser.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    pipe = load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    told = about(POCKET)
+    assert told, "the bundled model says what it draws best with"
+    options = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
+    edits = {name: configure(name) for name in METHODS}
+    names = list(edits)
+    generate(pipe, "a cat", None, **options)  # the first picture pays for what is only done once
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    distances: dict[str, list[float]] = {name: [] for name in names}
+    _, pairs = prompts(random.Random(0))
+    for turn, (prompt, seed) in enumerate((p, s) for p in pairs[: arguments.prompts] for s in range(arguments.seeds)):
+        order = names[turn % len(names) :] + names[: turn % len(names)]
+        drawn: dict[str, Sample] = {name: generate(pipe, prompt, edits[name], seed=seed, **options) for name in order}
+        for name, sample in drawn.items():
+            seconds[name].append(sample.seconds)
+            distances[name].append(distance(sample.picture, drawn["none"].picture))
+    print("| method | seconds a picture | extra time, paired median | operations a layer | distance to unmodified |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, edit in edits.items():
+        extra = statistics.median(a / b - 1 for a, b in zip(seconds[name], seconds["none"], strict=True))
+        count = operations(edit) if edit else 0
+        row = [
+            f"{statistics.median(seconds[name]):.2f}",
+            f"{extra:+.1%}",
+            str(count),
+            f"{np.mean(distances[name]):.3f}",
+        ]
+        print(f"| {name} | {' | '.join(row)} |")
+    threads = torch.get_num_threads()
+    print(
+        f"\n{len(seconds['none'])} pictures a method, {told.steps} steps, guidance {told.guidance_scale}, "
+        f"CPU, {threads} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()
