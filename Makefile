@@ -16,8 +16,10 @@ help:
 	@echo 'make cost                                        what each method costs, the table of the README'
 	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'
 
+# Handed over as variables: quotes and dollars in a prompt are no business of the shell's.
+generate: export ATTNREG_PROMPT = $(PROMPT)
 generate: $(VENV)/.run
-	@$(BIN)/attnreg generate "$(PROMPT)" --out "$(OUT)" $(OPTIONS)
+	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --out "$(OUT)" $(OPTIONS)
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal

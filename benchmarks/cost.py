@@ -24,7 +24,20 @@ from attnreg.regulation.edit import LogitEdit, PromptColumns
 from attnreg.types import Grid, Sample
 from benchmarks.sheets import prompts
 
-VIEWS = ("view", "expand", "transpose", "permute", "unsqueeze", "squeeze", "slice", "select", "t.", "alias", "detach")
+VIEWS = {
+    "view",
+    "_unsafe_view",
+    "expand",
+    "transpose",
+    "permute",
+    "unsqueeze",
+    "squeeze",
+    "slice",
+    "select",
+    "t",
+    "alias",
+    "detach",
+}
 
 
 class CountOperations(TorchDispatchMode):
@@ -35,8 +48,8 @@ class CountOperations(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.name().removeprefix("aten::")
-        self.count += not any(view in f"{name}." for view in VIEWS)
+        name = func.name().removeprefix("aten::").split(".")[0]
+        self.count += name not in VIEWS
         return func(*args, **(kwargs or {}))
 
 

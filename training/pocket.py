@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
     parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
     arguments = parser.parse_args()
+    out = arguments.out
+    if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
+        parser.error(f"expected a new folder or an older version of the model, got {out}; choose another --out")
     tokenizer = new_tokenizer()
     common = {"seed": arguments.seed, "device": arguments.device}
     # To keep the latents that a UNet knows, go on with --autoencoder-minutes 0.
@@ -50,7 +53,7 @@ def main() -> None:
     model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, start=start, **common)
     coder = autoencoder.train(arguments.work, arguments.decoder_minutes, decoder_only=True, **common)
     scale.fold_into(coder.cpu(), autoencoder.LATENT_NOISE)
-    export(arguments.out, coder, model.cpu(), tokenizer)
+    export(out, coder, model.cpu(), tokenizer)
 
 
 def encoded_pictures(
@@ -58,9 +61,15 @@ def encoded_pictures(
 ) -> list[denoiser.Latents]:
     """Encoded renderings, half of one and half of two things; made once and kept."""
     path = work / "latents.pt"
+    # Another autoencoder, seed or number makes other latents: those kept from before would be the wrong ones.
+    made_with = {
+        "seed": seed,
+        "count": count,
+        "scale": float(sum(p.double().sum() for p in coder.encoder.parameters())),
+    }
     state = checkpoint.load(path)
-    if state is None:
-        state = {}
+    if state is None or state["made_with"] != made_with:
+        state = {"made_with": made_with}
         for things in (1, 2):
             rng = random.Random(f"{seed} pictures of {things}")
             made = denoiser.encode(coder, tokenizer, count // 2, things, rng)
@@ -81,12 +90,15 @@ def export(out: Path, coder: AutoencoderKL, model: denoiser.Model, tokenizer: CL
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    shutil.rmtree(out, ignore_errors=True)
-    pipe.to(dtype=torch.float16).save_pretrained(out, max_shard_size="15MB")
-    shutil.copy(CARD, out / "README.md")
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size="15MB")
+    shutil.copy(CARD, partial / "README.md")
     words = {"things": NOUNS, "colours": list(COLOURS), "other": GLUE}
     told = {"name": "pocket", **words, "steps": STEPS, "guidance_scale": GUIDANCE}
-    (out / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(out)}, indent=1) + "\n")
+    (partial / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(partial)}, indent=1) + "\n")
+    shutil.rmtree(out, ignore_errors=True)
+    partial.replace(out)
 
 
 if __name__ == "__main__":

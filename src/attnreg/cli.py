@@ -168,7 +168,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted: nothing was saved")
+        _fail("interrupted: pictures reported as saved are kept, the one in hand is not")
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where it happened)")
     sys.exit(status if isinstance(status, int) else 0)

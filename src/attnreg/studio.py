@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from attnreg.generate import configure, generate
-from attnreg.models.about import About, about
+from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.recipe import Recipe, check_writable, read_recipe, save_pictures, versions
@@ -58,7 +59,15 @@ class Session:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
         found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit or targets else ()
-        recipe = replace(recipe, chosen=[target.text for target in found], versions=versions())
+        # What decides the picture, not what was left to this machine or this folder to decide.
+        model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).is_dir() else recipe.model
+        recipe = replace(
+            recipe,
+            model=recipe.model if recipe.model == POCKET_NAME else model,
+            dtype=str(pipe.unet.dtype).removeprefix("torch."),
+            chosen=[target.text for target in found],
+            versions=versions(),
+        )
         return Session(pipe, recipe, edit, found)
 
     def sample(self, seed: int, edit: LogitEdit | None) -> Sample:
@@ -82,31 +91,58 @@ class Session:
     def draw(
         self, seeds: Sequence[int], out: Path, *, beside_unmodified: bool, say: Callable[[str], None] = print
     ) -> Iterator[Path]:
-        """Draw each seed, by wish with the unmodified picture and a sheet of both; saves all and yields the paths."""
+        """Draw each seed, by wish with the unmodified picture and a sheet of both; yields the paths.
+
+        What one seed draws is saved at once, so that an interruption costs the seed in hand.
+        """
         check_writable(out)
         columns: list[tuple[str, LogitEdit | None, Recipe]] = [(self.recipe.method, self.edit, self.recipe)]
         if beside_unmodified and self.edit:
             columns.insert(0, ("none", None, replace(self.recipe, method="none", settings={}, chosen=[])))
+        planned = {
+            f"seed{seed}-{slug(method)}.png": replace(recipe, seed=seed)
+            for seed in seeds
+            for method, _, recipe in columns
+        }
+        sheet_recipe = replace(self.recipe, seed=seeds[0])
+        name = fresh_name(out, slug(self.recipe.prompt), planned | {"sheet.png": sheet_recipe})
         rows: list[list[Image.Image]] = []
-        files: list[tuple[str, Image.Image, Recipe | None]] = []
-        spent = {name: 0.0 for name, _, _ in columns}
-        name = slug(self.recipe.prompt)
+        spent = dict.fromkeys((method for method, _, _ in columns), 0.0)
         for seed in seeds:
-            row = []
+            files: list[tuple[str, Image.Image, Recipe | None]] = []
             for method, edit, recipe in columns:
                 drawn = self.sample(seed, edit)
                 spent[method] += drawn.seconds
-                row.append(drawn.picture)
                 files.append((f"{name}-seed{seed}-{slug(method)}.png", drawn.picture, replace(recipe, seed=seed)))
                 if edit:
                     say(f"seed {seed}: {account(drawn)}")
-            rows.append(row)
+            rows.append([picture for _, picture, _ in files])
+            yield from save_pictures(out, files)
         if len(columns) > 1:
             labels = [f"seed {seed}" for seed in seeds]
             names = ["unmodified", self.recipe.method]
-            files.append((f"{name}-sheet.png", sheet(rows, names, labels, title=self.recipe.prompt), None))
-        yield from save_pictures(out, files)
+            both = sheet(rows, names, labels, title=self.recipe.prompt)
+            yield from save_pictures(out, [(f"{name}-sheet.png", both, sheet_recipe)])
         say("; ".join(f"{method}: {seconds / len(seeds):.2f} s a picture" for method, seconds in spent.items()))
+
+
+def fresh_name(out: Path, name: str, planned: dict[str, Recipe]) -> str:
+    """The name, or with -2, -3, ... the first under which no picture of another recipe would be overwritten."""
+
+    def free(path: Path, recipe: Recipe) -> bool:
+        if not path.exists():
+            return True
+        try:
+            there = read_recipe(path)
+        except AttnregError:
+            return False
+        return replace(there, versions={}, chosen=[]) == replace(recipe, versions={}, chosen=[])
+
+    for number in count(1):
+        fresh = name if number == 1 else f"{name}-{number}"
+        if all(free(out / f"{fresh}-{ending}", recipe) for ending, recipe in planned.items()):
+            return fresh
+    raise AssertionError("there is always a next number")
 
 
 def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[str]]:

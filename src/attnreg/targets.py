@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from attnreg.phrases import find_phrases
@@ -155,7 +156,12 @@ def _one(encoded: _Encoded, spec: TargetSpec) -> Target:
     if isinstance(spec, str):
         words = _named(encoded, spec)
         return _target(encoded, encoded.columns(words), words)
-    return _numbered(encoded, (spec,) if isinstance(spec, int) else tuple(spec))
+    columns = [spec] if isinstance(spec, Integral) else list(spec) if isinstance(spec, Sequence) else [None]
+    if not all(isinstance(column, Integral) for column in columns):
+        raise AttnregError(
+            f"expected a target as text or as token columns, got {spec!r}; write a word of the prompt, 2 or (2, 3)"
+        )
+    return _numbered(encoded, tuple(int(column) for column in columns))
 
 
 def _named(encoded: _Encoded, spec: str) -> tuple[Word, ...]:

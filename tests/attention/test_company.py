@@ -11,6 +11,7 @@ from diffusers import (
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionPAGPipeline,
 )
 from diffusers.loaders import IPAdapterMixin
 from peft import LoraConfig
@@ -18,7 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 import tiny
-from attnreg import AttentionRegulation, AttnregError, regulate
+from attnreg import (
+    AttentionRegulation,
+    AttnregError,
+    apply_attention_regulation,
+    regulate,
+    remove_attention_regulation,
+)
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
@@ -159,18 +166,78 @@ def test_compiled_module_in_place_of_the_unet() -> None:
         torch.testing.assert_close(draw(pipe, num_inference_steps=2), eager, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="model offload needs an accelerator")
-def test_model_cpu_offload() -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_model_cpu_offload(device: str) -> None:
+    """Offloading wipes and renews the denoiser's forward at the end of each picture: the second is regulated too."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
     pipe = tiny.stable_diffusion()
     with regulate(pipe):
         expected = draw(pipe)
-    pipe.enable_model_cpu_offload()
+    pipe.enable_model_cpu_offload(device=device)
+    for _ in range(2):
+        with regulate(pipe) as trace:
+            for _ in range(2):
+                torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
+                assert trace.regulated_steps == 2
+    assert not hasattr(pipe.unet.forward, "attnreg_installation")
+
+
+def test_offload_enabled_while_regulated() -> None:
+    """Someone wraps our stand-in: after removal it only passes on, and another regulation finds its way."""
+    pipe = tiny.stable_diffusion()
+    before = draw(pipe)
+    apply_attention_regulation(pipe)
+    pipe.enable_model_cpu_offload(device="cpu")
+    remove_attention_regulation(pipe)
+    torch.testing.assert_close(draw(pipe), before)
+    with regulate(pipe) as trace:
+        assert not torch.allclose(draw(pipe), before)
+    assert trace.regulated_steps == 2
+
+
+def test_perturbed_attention_guidance() -> None:
+    """PAG runs the prompt's row twice, the second time perturbed; both are regulated."""
+    pipe = tiny.quiet(
+        StableDiffusionPAGPipeline(**tiny.parts(), requires_safety_checker=False, pag_applied_layers="mid")
+    )
+    before = draw(pipe, pag_scale=3.0)
+    with regulate(pipe) as trace:
+        during = draw(pipe, pag_scale=3.0)
+    assert not torch.allclose(before, during)
+    assert len(trace.records) == 2 * 2 * len(trace.layers)
+    assert torch.equal(before, draw(pipe, pag_scale=3.0))
+
+
+def test_a_pipeline_with_another_unet_is_refused() -> None:
+    pipe = tiny.stable_diffusion()
     with regulate(pipe):
-        torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
+        pipe.unet = tiny.unet()
+        with pytest.raises(AttnregError, match="another one in its place"):
+            draw(pipe)
+
+
+def test_a_pipeline_that_shares_a_regulated_unet_is_refused() -> None:
+    pipe = tiny.stable_diffusion()
+    other = tiny.quiet(StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False))
+    with regulate(pipe):
+        draw(pipe)
+        with pytest.raises(AttnregError, match=r"one more|encode a prompt"):
+            other(PROMPT, image=PICTURE, num_inference_steps=4, output_type="latent")
+
+
+def test_textual_inversion_of_several_vectors_wants_columns() -> None:
+    pipe = tiny.stable_diffusion()
+    pipe.load_textual_inversion({"<toy>": torch.randn(3, tiny.CONTEXT)}, token="<toy>")
+    with pytest.raises(AttnregError, match=r"token columns.*\[2, 3\]"), regulate(pipe, ["<toy>"]):
+        draw(pipe, "a <toy> and a cat")
+    with regulate(pipe, [(2, 3, 4), 7]) as trace:
+        draw(pipe, "a <toy> and a cat")
+    assert [target.text for target in trace.targets[0]][1] == "cat"
 
 
 def test_a_denoiser_that_escapes_is_noticed() -> None:
-    """Should a layer not run at all (a cached feature, a stale compilation), the block ends in an error."""
+    """Should one of the layers not run (a cached feature, a stale compilation), the picture ends in an error."""
     pipe = tiny.stable_diffusion()
     inner = pipe.unet.down_blocks[2]
 
@@ -180,7 +247,7 @@ def test_a_denoiser_that_escapes_is_noticed() -> None:
 
     inner.forward = skip
     with (
-        pytest.raises(AttnregError, match="never run"),
-        regulate(pipe, config=AttentionRegulation(layers=("down_blocks.2",))),
+        pytest.raises(AttnregError, match=r"got none of down_blocks\.2"),
+        regulate(pipe, config=AttentionRegulation(layers=("down_blocks.2", "mid_block"))),
     ):
         draw(pipe)

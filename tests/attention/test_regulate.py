@@ -334,3 +334,69 @@ def test_attention_slicing_is_refused_clearly() -> None:
 def test_encoding_without_drawing_warns(sd1: Any) -> None:
     with pytest.warns(UserWarning, match="never ran"), regulate(sd1):
         sd1.encode_prompt(PROMPT, "cpu", 1, True)
+
+
+def test_a_failed_call_leaves_no_grudge() -> None:
+    """The advice of an error can be followed: the next call works, and so does removing."""
+    pipe = tiny.stable_diffusion()
+    trace = apply_attention_regulation(pipe)
+    pipe.enable_attention_slicing(1)
+    with pytest.raises(AttnregError, match="set_default_attn_processor"):
+        draw(pipe)
+    pipe.unet.set_default_attn_processor()
+    draw(pipe)
+    assert trace.regulated_steps == 2
+    remove_attention_regulation(pipe)
+
+
+def test_a_window_between_two_steps_is_refused(sd1: Any) -> None:
+    with (
+        pytest.raises(AttnregError, match=r"window: .*\(0\.3, 0\.4\).*4 steps"),
+        regulate(sd1, config=AttentionRegulation(window=(0.3, 0.4))),
+    ):
+        draw(sd1)
+
+
+def test_embeddings_of_the_regulated_block_may_be_handed_back(pipe: Any) -> None:
+    if not isinstance(pipe, tiny.StableDiffusionPipeline):
+        pytest.skip("SDXL's pooled embeddings are handed over the same way")
+    with regulate(pipe):
+        expected = draw(pipe)
+        embeddings, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True)
+        again = draw_embedded(pipe, embeddings, negative)
+    torch.testing.assert_close(again, expected)
+
+
+def draw_embedded(pipe: Any, embeddings: Tensor, negative: Tensor) -> Tensor:
+    return pipe(
+        prompt_embeds=embeddings, negative_prompt_embeds=negative, generator=torch.Generator().manual_seed(0),
+        height=64, width=96, num_inference_steps=4, output_type="latent",
+    ).images  # fmt: skip
+
+
+@pytest.mark.parametrize("call", [
+    lambda pipe: regulate(pipe, AttentionRegulation()).__enter__(),
+    lambda pipe: apply_attention_regulation(pipe, ["cat"]),
+])  # fmt: skip
+def test_arguments_in_the_wrong_place(sd1: Any, call: Callable[[Any], Any]) -> None:
+    before = everything_in(sd1)
+    with pytest.raises((AttnregError, TypeCheckError), match=r"config=AttentionRegulation|type-check"):
+        call(sd1)
+    assert before == everything_in(sd1)
+
+
+def test_under_autocast_logits_stay_exact(sd1: Any) -> None:
+    """Large queries and keys overflow float16 products; the edited rows are computed outside of autocast."""
+    from attnreg.attention.intercept import attend_with
+
+    query = torch.full((1, 1, 4, 64), 40.0)
+    seen: list[Tensor] = []
+
+    def keep(logits: Tensor) -> Tensor:
+        seen.append(logits)
+        return logits.softmax(-1)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        attend_with(keep, torch.tensor([0]), query, query, query)
+    assert seen[0].dtype == torch.float32
+    assert seen[0].unique().tolist() == [40.0 * 40.0 * 64 / 8]

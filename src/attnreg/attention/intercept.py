@@ -29,7 +29,7 @@ class Patch:
     """
 
     def __init__(self, owner: Any, name: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        self.owner, self.name = owner, name
+        self.owner, self.name, self.replace = owner, name, replace
         self.before = vars(owner).get(name, _ABSENT)
         self.stand_in = replace(getattr(owner, name))
         setattr(owner, name, self.stand_in)
@@ -75,8 +75,8 @@ def scaled_logits(
 ) -> Logits:
     """`q k^T * scale + mask` in float32 (float64 stays), with the conventions of `scaled_dot_product_attention`."""
     exact = torch.promote_types(query.dtype, torch.float32)
-    logits = query.to(exact) @ key.to(exact).transpose(-1, -2)
-    logits = logits * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    logits = (query.to(exact) * factor) @ key.to(exact).transpose(-1, -2)
     if mask is None:
         return logits
     return logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
@@ -104,8 +104,9 @@ def attend_with(
     mask = attn_mask
     if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
         mask = mask[rows]
-    probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask, scale))
-    edited = probabilities @ value[rows].to(probabilities.dtype)
+    with torch.autocast(query.device.type, enabled=False):  # it would round the products to half precision
+        probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask, scale))
+        edited = probabilities @ value[rows].to(probabilities.dtype)
     return output.index_copy(0, rows, edited.to(output.dtype))
 
 

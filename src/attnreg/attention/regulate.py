@@ -27,16 +27,23 @@ Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
-    def __init__(self, pipe: Any, edit: LogitEdit, targets: Targets, adjectives: bool) -> None:
-        family, self.denoiser = family_of(pipe)
+    def __init__(self, pipe: Any, edit: LogitEdit | None, targets: Targets, adjectives: bool) -> None:
+        edit = AttentionRegulation() if edit is None else edit
+        if not isinstance(edit, LogitEdit) or isinstance(targets, LogitEdit):
+            wrong = edit if not isinstance(edit, LogitEdit) else targets
+            raise AttnregError(
+                f"expected config=AttentionRegulation(...) and targets=[...], got {type(wrong).__name__} as the "
+                f"{'targets' if wrong is targets else 'config'}; name both arguments"
+            )
+        self.family, self.denoiser = family_of(pipe)
         for name in ("encode_prompt", "tokenizer"):
             if getattr(pipe, name, None) is None:
                 raise AttnregError(
                     f"expected a pipeline with .{name}, got {type(pipe).__name__} without; "
                     "load the whole pipeline, text encoder included"
                 )
-        self.pipe, self.edit = pipe, edit
-        self.modules = select_layers(family, self.denoiser, edit.layers)
+        self.pipe = pipe
+        self.modules = select_layers(self.family, self.denoiser, edit.layers)
         self.trace = Trace(layers=tuple(self.modules))
         self.run = Run(pipe, edit, targets, adjectives, self.trace)
         self.patches: list[Patch] = []
@@ -46,13 +53,30 @@ class Installation:
         if self.patches:
             return
         try:
-            self._patch(self.pipe, "encode_prompt", self.run.around_encode_prompt)
+            self._patch(
+                self.pipe, "encode_prompt", lambda original: self.run.around_encode_prompt(original, self.refresh)
+            )
             self._patch(self.denoiser, "forward", self.run.around_denoiser)
             for name, module in self.modules.items():
                 self._patch(module, "forward", lambda forward, n=name, m=module: self.run.around_layer(n, m, forward))
         except BaseException:
             self.remove()
             raise
+        self.run.live = True
+
+    def refresh(self) -> None:
+        """Put back stand-ins that someone has wiped: model offloading does, at the end of each picture.
+
+        Raises `AttnregError` if the pipeline has another denoiser now.
+        """
+        if family_of(self.pipe)[1] is not self.denoiser:
+            raise AttnregError(
+                f"expected the .{self.family.denoiser} that was regulated, got another one in its place; "
+                "apply the regulation again"
+            )
+        for i, patch in enumerate(self.patches):
+            if getattr(getattr(patch.owner, patch.name), "attnreg_installation", None) is not self:
+                self.patches[i] = Patch(patch.owner, patch.name, patch.replace)
 
     def _patch(self, owner: Any, name: str, replace: Any) -> None:
         def marked(original: Any) -> Any:
@@ -64,6 +88,8 @@ class Installation:
 
     def remove(self) -> None:
         """Put back every original callable."""
+        self.run.live = False
+        self.run.forget()
         while self.patches:
             self.patches.pop().undo()
 
@@ -76,12 +102,12 @@ def installed_on(pipe: Any) -> Installation | None:
     own = getattr(getattr(pipe, "encode_prompt", None), "attnreg_installation", None)
     _, denoiser = family_of(pipe)
     other = getattr(denoiser.forward, "attnreg_installation", None)
-    if other is not own and other is not None:
+    if other is not None and other is not own and other.run.live:
         raise AttnregError(
             f"expected a denoiser of the pipeline's own, got one that is regulated through another pipeline "
             f"({type(other.pipe).__name__}); remove the regulation there first"
         )
-    return own if isinstance(own, Installation) else None
+    return own if isinstance(own, Installation) and own.run.live else None
 
 
 def apply_attention_regulation(
@@ -92,7 +118,7 @@ def apply_attention_regulation(
     Arguments are those of `regulate`. Applying again replaces what was applied before. Returns the trace that the
     calls of the pipeline fill. Raises `AttnregError` before anything is touched.
     """
-    installation = Installation(pipe, config or AttentionRegulation(), targets, adjectives)
+    installation = Installation(pipe, config, targets, adjectives)
     if previous := installed_on(pipe):
         previous.remove()
     installation.install()
@@ -103,7 +129,6 @@ def remove_attention_regulation(pipe: Any) -> None:
     """Undo `apply_attention_regulation`: the pipeline holds the very objects it held before. Harmless without one."""
     if installation := installed_on(pipe):
         installation.remove()
-        installation.run.finish()
 
 
 @contextmanager
@@ -119,18 +144,18 @@ def regulate(
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
 
     Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
-    Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and at the end if steps that
-    should have been regulated were not.
+    Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and in the midst of a picture if
+    a layer that should have been regulated was not.
     """
-    installation = Installation(pipe, config or AttentionRegulation(), targets, adjectives)
+    installation = Installation(pipe, config, targets, adjectives)
     previous = installed_on(pipe)
     if previous:
         previous.remove()
     try:
         installation.install()
         yield installation.trace
+        installation.run.warn_if_nothing_ran()
     finally:
         installation.remove()
         if previous:
             previous.install()
-    installation.run.finish()

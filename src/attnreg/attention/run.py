@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import wraps
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnreg.attention.intercept import CatchAttention, attend_with, map_of, processor_name
+from attnreg.attention.rows import rows_of_images
 from attnreg.regulation.edit import LogitEdit, PromptColumns
 from attnreg.targets import TargetSpec, end_of_text, find_targets
 from attnreg.types import AttnregError, Grid, Logits, Measured, Probabilities, Target, Trace
+
+Found = tuple[tuple[Target, ...], PromptColumns]
+"""What was found in one prompt: its targets, and where they and the special tokens lie."""
 
 
 class Run:
@@ -24,69 +28,82 @@ class Run:
     def __init__(self, pipe: Any, edit: LogitEdit, targets: Any, adjectives: bool, trace: Trace) -> None:
         self.pipe, self.edit, self.trace = pipe, edit, trace
         self.targets, self.adjectives = targets, adjectives
+        self.live = False
+        """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
+        self.found: list[Found] = []
+        self.embeddings: Tensor | None = None
         self.forget()
 
     def forget(self) -> None:
-        """Back to before any call of the pipeline."""
-        self.embeddings: Tensor | None = None
-        self.columns: list[PromptColumns] = []
-        self.memory: dict[tuple[str, int], dict[str, Any]] = {}
+        """Back to before any step of a picture. What the last prompt became is kept, for a call that hands it back."""
         self.step = -1
-        self.expected = self.caught = 0
+        self.regulated_steps = 0
+        self.images: list[Found] = []
+        self.negative: Tensor | None = None
+        self.memory: dict[tuple[str, int], dict[str, Any]] = {}
         self.active = False
+        self.caught: set[str] = set()
         self.latent: Grid | None = None
         self.seen: Tensor | None = None
         self.groups: list[tuple[Tensor, list[int], list[PromptColumns]]] = []
 
     # --- what the stand-ins do ------------------------------------------------------------------------------------
 
-    def around_encode_prompt(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Note the prompts and the embeddings they became."""
+    def around_encode_prompt(self, original: Callable[..., Any], refresh: Callable[[], None]) -> Callable[..., Any]:
+        """Note the prompts and the embeddings they became; `refresh` sees that the other stand-ins are in place."""
+        signature = inspect.signature(original)
 
         @wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
-            self.finish()
-            given = inspect.signature(original).bind(*args, **kwargs).arguments
-            prompts = given.get("prompt")
-            prompts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
-            if given.get("prompt_2") not in (None, given.get("prompt")):
-                raise AttnregError(
-                    "expected one prompt for both text encoders, got a prompt_2 that differs from prompt; "
-                    "leave prompt_2 out, or put every word that must be heeded into prompt"
-                )
+            if not self.live:
+                return original(*args, **kwargs)
+            self.forget()
+            refresh()
             # The words are looked up first: a target that is not there costs no time in the text encoder.
-            per_prompt = self._targets_per_prompt(prompts)
+            found = self._find(signature.bind(*args, **kwargs).arguments)
             result = original(*args, **kwargs)
-            self.embeddings = result[0] if isinstance(result, tuple) else result
-            each = len(self.embeddings) // len(prompts)
-            self.columns = [columns for _, columns in per_prompt for _ in range(each)]
-            self.trace.begin([targets for targets, _ in per_prompt], images_per_prompt=each)
+            embeddings, negative = result[:2] if isinstance(result, tuple) else (result, None)
+            each = len(embeddings) // len(found)
+            self.images = [one for one in found for _ in range(each)]
+            self.found, self.embeddings, self.negative = self.images, embeddings, negative
+            self.trace.begin([targets for targets, _ in found], images_per_prompt=each)
             return result
 
         return encode_prompt
 
     def around_denoiser(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Count the step and find the rows of the batch that belong to the prompts."""
+        """Count the step, find the rows of the batch that belong to the prompts, see that every layer was regulated."""
         signature = inspect.signature(original)
+
+        # Bookkeeping that a compiler cannot trace; the denoiser's own forward may be compiled.
+        @torch.compiler.disable
+        def begin(*args: Any, **kwargs: Any) -> None:
+            if self._next_step_is_regulated():
+                given = signature.bind(*args, **kwargs).arguments
+                self.latent = Grid(*given["sample"].shape[-2:])
+                self._group_rows(given["encoder_hidden_states"])
+                self.active, self.caught = True, set()
+
+        @torch.compiler.disable
+        def end() -> None:
+            if self.active:
+                self._check_nothing_escaped()
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            self.step += 1
-            self.trace.steps = self.step + 1
-            start, end = self.edit.window
-            share = self.step / self._total_steps()
-            if not (self.edit.strength and start <= share < end):
+            if not self.live:
                 return original(*args, **kwargs)
-            given = signature.bind(*args, **kwargs).arguments
-            sample = given["sample"]
-            self.latent = Grid(*sample.shape[-2:])
-            self._match_rows(given["encoder_hidden_states"])
-            self.expected += 1
-            self.trace.regulated_steps = self.expected
-            with self._active():
-                return original(*args, **kwargs)
+            try:
+                begin(*args, **kwargs)
+                output = original(*args, **kwargs)
+                end()
+            except BaseException:
+                self.forget()
+                raise
+            finally:
+                self.active = False
+            return output
 
-        # The stand-in itself is bookkeeping that a compiler cannot trace; what it calls may be compiled.
         return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
 
     def around_layer(self, name: str, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +111,7 @@ class Run:
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not self.active:
+            if not self.live or not self.active:
                 return original(*args, **kwargs)
             assert self.embeddings is not None
             catch = CatchAttention(self.embeddings.shape[-2], lambda *a, **k: self._attend(name, *a, **k))
@@ -106,89 +123,95 @@ class Run:
                     f"{processor_name(module)}, which does not; use pipe.unet.set_default_attn_processor() "
                     "(attention slicing and xFormers off)"
                 )
-            self.caught += 1
+            self.caught.add(name)
             return output
 
         return torch.compiler.disable(forward)  # type: ignore[no-any-return]
 
-    @contextmanager
-    def _active(self) -> Iterator[None]:
-        self.active = True
-        try:
-            yield
-        finally:
-            self.active = False
-
     # --- how they know what to do ---------------------------------------------------------------------------------
 
-    def _targets_per_prompt(self, prompts: list[Any]) -> list[tuple[tuple[Target, ...], PromptColumns]]:
+    def _find(self, given: dict[str, Any]) -> list[Found]:
+        """The targets of each prompt that `encode_prompt` is given."""
+        prompts, embeddings = given.get("prompt"), given.get("prompt_embeds")
+        if prompts is None:
+            if self.embeddings is not None and embeddings is not None and _same(embeddings, self.embeddings):
+                return self.found  # what encode_prompt returned before, handed back
+            raise AttnregError(
+                "expected a prompt in words, got prompt_embeds, in which no word can be found; "
+                "pass prompt as text, or what pipe.encode_prompt returned while regulated"
+            )
+        if given.get("prompt_2") not in (None, prompts):
+            raise AttnregError(
+                "expected one prompt for both text encoders, got a prompt_2 that differs from prompt; "
+                "leave prompt_2 out, or put every word that must be heeded into prompt"
+            )
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if self.targets is None or not any(_is_list(entry) for entry in self.targets):
-            per_prompt: Sequence[Sequence[TargetSpec] | None] = [self.targets] * len(prompts)
+            wanted: Sequence[Sequence[TargetSpec] | None] = [self.targets] * len(prompts)
         elif len(self.targets) != len(prompts):
             raise AttnregError(
                 f"expected one list of targets for each of the {len(prompts)} prompts, got {len(self.targets)}; "
                 "give one list for all prompts or one a prompt"
             )
         else:
-            per_prompt = self.targets
-        found = []
-        for prompt, wanted in zip(prompts, per_prompt, strict=True):
-            if prompt is None:
+            wanted = self.targets
+        return [self._find_in(prompt, targets) for prompt, targets in zip(prompts, wanted, strict=True)]
+
+    def _find_in(self, prompt: str, wanted: Sequence[TargetSpec] | None) -> Found:
+        tokenizer = self.pipe.tokenizer
+        if hasattr(self.pipe, "maybe_convert_prompt"):
+            converted = self.pipe.maybe_convert_prompt(prompt, tokenizer)
+            if converted != prompt and (not wanted or any(isinstance(spec, str) for spec in wanted)):
                 raise AttnregError(
-                    "expected a prompt in words, got prompt_embeds alone, in which no word can be found; "
-                    "pass prompt as text"
+                    f"expected words of one token sequence each, got {prompt!r}, in which textual inversion writes "
+                    f"{converted!r}; name the targets by their token columns: targets=[2, 3]"
                 )
-            if hasattr(self.pipe, "maybe_convert_prompt"):  # textual inversion: one word may stand for several tokens
-                prompt = self.pipe.maybe_convert_prompt(prompt, self.pipe.tokenizer)
-            targets = find_targets(prompt, self.pipe.tokenizer, wanted, adjectives=self.adjectives)
-            columns = PromptColumns(
-                tuple(target.tokens for target in targets),
-                start_of_text=0,
-                end_of_text=end_of_text(prompt, self.pipe.tokenizer),
+            prompt = converted
+        targets = find_targets(prompt, tokenizer, wanted, adjectives=self.adjectives)
+        columns = tuple(target.tokens for target in targets)
+        return targets, PromptColumns(columns, start_of_text=0, end_of_text=end_of_text(prompt, tokenizer))
+
+    def _next_step_is_regulated(self) -> bool:
+        """Count a call of the denoiser; whether it lies in the window."""
+        self.step += 1
+        total = int(getattr(self.pipe, "num_timesteps", None) or len(self.pipe.scheduler.timesteps))
+        start, end = self.edit.window
+        inside = [start <= step / total < end for step in range(total)]
+        if self.step >= total:
+            raise AttnregError(
+                f"expected {total} calls of the denoiser, one a step, got one more; it is used by another pipeline or "
+                "several times a step: remove the regulation there first, or draw through the regulated pipeline"
             )
-            found.append((targets, columns))
-        return found
+        if self.edit.strength and start < end and not any(inside):
+            raise AttnregError(
+                f"window: expected one that holds a step, got {self.edit.window}, between two of {total} steps; "
+                f"widen it to at least 1/{total}"
+            )
+        regulated = bool(self.edit.strength) and inside[self.step]
+        self.regulated_steps += regulated
+        self.trace.steps, self.trace.regulated_steps = self.step + 1, self.regulated_steps
+        return regulated
 
-    def _total_steps(self) -> int:
-        total = getattr(self.pipe, "num_timesteps", None) or len(self.pipe.scheduler.timesteps)
-        return max(1, int(total))
-
-    def _match_rows(self, hidden: Tensor) -> None:
-        """Find the batch row of each image by its embedding: no assumption about halves or about guidance."""
-        if self.embeddings is None:
+    def _group_rows(self, hidden: Tensor) -> None:
+        """Group the rows of the batch that belong to prompts by their number of targets."""
+        if self.embeddings is None or not self.images:
             raise AttnregError(
                 "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
-                "call the pipeline, or its encode_prompt, inside the regulated block"
+                "call the pipeline inside the regulated block"
             )
         if hidden is self.seen:  # pipelines hand the same tensor to every step
             return
-        wanted = self.embeddings.to(hidden)
-        rows: list[int] = [-1] * len(wanted)
-        free = list(range(len(hidden)))
-        # From the end: should the negative prompt read like the prompt, the prompt's rows are the later ones.
-        for image in reversed(range(len(wanted))):
-            for row in reversed(free):
-                if hidden.shape[1:] == wanted.shape[1:] and torch.equal(hidden[row], wanted[image]):
-                    rows[image] = row
-                    free.remove(row)
-                    break
-            else:
-                raise AttnregError(
-                    f"expected the prompt's embedding {tuple(wanted[image].shape)} among the {len(hidden)} rows "
-                    f"{tuple(hidden.shape[1:])} that the denoiser was given, found none for image {image}; "
-                    "something changes the embeddings after encode_prompt: leave it out, or regulate without it"
-                )
         self.seen = hidden
-        by_count: dict[int, list[int]] = {}
-        for image, columns in enumerate(self.columns):
-            by_count.setdefault(len(columns.targets), []).append(image)
+        by_count: dict[int, list[tuple[int, int]]] = {}
+        for row, image in rows_of_images(hidden, self.embeddings, self.negative):
+            by_count.setdefault(len(self.images[image][0]), []).append((row, image))
         self.groups = [
             (
-                torch.tensor([rows[image] for image in images], device=hidden.device),
-                images,
-                [self.columns[image] for image in images],
+                torch.tensor([row for row, _ in pairs], device=hidden.device),
+                [image for _, image in pairs],
+                [self.images[image][1] for _, image in pairs],
             )
-            for images in by_count.values()
+            for pairs in by_count.values()
         ]
 
     def _attend(self, layer: str, query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -200,7 +223,6 @@ class Run:
                 f"expected the map of {layer} to be the {self.latent.height} x {self.latent.width} latent halved some "
                 f"times, got {query.shape[-2]} positions; leave the layer out with layers=..."
             )
-        order = torch.cat([rows for rows, _, _ in self.groups])
 
         def edited(logits: Logits) -> Probabilities:
             parts, start = [], 0
@@ -213,25 +235,34 @@ class Run:
                 start += len(rows)
             return torch.cat(parts)
 
-        return attend_with(edited, order, query, *args, **kwargs)
+        return attend_with(edited, torch.cat([rows for rows, _, _ in self.groups]), query, *args, **kwargs)
 
-    def finish(self) -> None:
-        """End a call of the pipeline; raises `AttnregError` if steps that should have been regulated were not."""
-        encoded, expected, caught, steps = self.embeddings is not None, self.expected, self.caught, self.step + 1
-        self.forget()
-        if expected and not caught:
+    def _check_nothing_escaped(self) -> None:
+        if missed := [name for name in self.trace.layers if name not in self.caught]:
             raise AttnregError(
-                f"expected {expected} regulated steps, got none: the regulated layers were never run; "
-                "regulate before torch.compile, or call torch.compiler.reset()"
+                f"expected {len(self.trace.layers)} regulated layers to run in step {self.step}, got none of "
+                f"{', '.join(missed)}; something skips them (cached features? a compilation older than the "
+                "regulation? then call torch.compiler.reset())"
             )
-        if encoded and not steps:
+
+    def warn_if_nothing_ran(self) -> None:
+        """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""
+        if self.images and self.step < 0:
             warnings.warn(
                 "attnreg: the prompt was encoded but the regulated denoiser never ran: the picture, if there is one, "
-                "was not regulated (a denoiser compiled or exported before? then regulate first)",
+                "was not regulated",
                 stacklevel=3,
             )
 
 
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first, second.to(first))
+
+
 def _is_list(entry: Any) -> bool:
     """Whether an entry of `targets` is a prompt's own list (or None for "find them"), not one target."""
-    return entry is None or isinstance(entry, list)
+    return (
+        entry is None
+        or isinstance(entry, list)
+        or (isinstance(entry, tuple) and any(not isinstance(part, Integral) for part in entry))
+    )

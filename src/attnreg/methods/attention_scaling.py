@@ -10,27 +10,15 @@ import torch
 
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, membership, target_mass
-from attnreg.regulation.settings import check_settings, layer_patterns, number, setting, window_of_steps
+from attnreg.regulation.settings import EditSettings, number, setting
 from attnreg.types import Grid, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionScaling:
+class AttentionScaling(EditSettings):
     """`softmax(L + strength * shift)` on the targets' columns: every mention louder, everywhere in the picture."""
 
-    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
-    window: tuple[float, float] = setting(
-        (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
-    layers: tuple[str, ...] = setting(
-        ("auto",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
     shift: float = setting(1.0, number(), "added to the targets' attention logits")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def __call__(
         self,

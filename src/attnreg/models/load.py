@@ -30,7 +30,7 @@ SCHEDULERS = {
 
 
 def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str = "auto") -> Any:
-    """The pipeline of a model, in evaluation mode on a device, without a progress bar of its own loading.
+    """The pipeline of a model, in evaluation mode on a device.
 
     model: "pocket" (the bundled one), a directory in diffusers' layout, or a hub id such as "org/name".
     device: "auto" takes CUDA, else MPS, else the CPU. dtype: "auto" is float32 on a CPU, else float16.

@@ -14,13 +14,13 @@ from attnreg.regulation.basis import gaussian_basis
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, group_logits, membership, per_image, target_mass
 from attnreg.regulation.objective import Objective
-from attnreg.regulation.settings import check_settings, layer_patterns, number, setting, whole_number, window_of_steps
+from attnreg.regulation.settings import EditSettings, number, setting, whole_number
 from attnreg.regulation.solver import descend
 from attnreg.types import AttnregError, Grid, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionRegulation:
+class AttentionRegulation(EditSettings):
     """Every target gets its share of the picture: `softmax(L + strength * S)`, `S` minimising the published objective.
 
     Zhang et al., arXiv:2403.06381. `L` are the attention logits; `S_t(x) = sum_k w[t,k] G_k(x)` is added to every
@@ -35,15 +35,6 @@ class AttentionRegulation:
     A setting out of its range raises `AttnregError`.
     """
 
-    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
-    window: tuple[float, float] = setting(
-        (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
-    layers: tuple[str, ...] = setting(
-        ("auto",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
     area: float = setting(
         0.2, number(0.0, 1.0, above_low=True), "share of the map each target should fill; all together at most 1"
     )
@@ -65,9 +56,6 @@ class AttentionRegulation:
         number(0.0, 1.0, above_low=True),
         "how fine the edit is: distance of its Gaussians as a share of the map's side",
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def objective(self) -> Objective:

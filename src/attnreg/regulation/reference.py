@@ -16,14 +16,15 @@ from torch import Tensor
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, group_logits, membership, per_image, target_mass
 from attnreg.regulation.objective import Objective, loss_and_gradient
-from attnreg.regulation.settings import check_settings, layer_patterns, number, setting, whole_number, window_of_steps
+from attnreg.regulation.settings import EditSettings, number, setting, whole_number
 from attnreg.types import AttnregError, Grid, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceRegulation:
+class ReferenceRegulation(EditSettings):
     """Attention Regulation as its authors' code runs it (arXiv:2403.06381, github YaNgZhAnG-V5/attention_regulation).
 
+    In Stable Diffusion, layers "auto" are the published down_blocks.2 and up_blocks.1; elsewhere they are their like.
     For comparison, not for use: prefer `AttentionRegulation`. Kept as published: every token is a target of its own;
     `w` starts uniform in [0, 1); 20 steps `w <- w - 100 grad`; the best of them is chosen for the whole batch at once;
     the edit is `(0.25 S_previous + 0.75 S_best) 0.99^step`, where the first step takes the random start for
@@ -38,16 +39,6 @@ class ReferenceRegulation:
     A setting out of its range raises `AttnregError`.
     """
 
-    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
-    window: tuple[float, float] = setting(
-        (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
-    # In Stable Diffusion "auto" is the published choice, down_blocks.2 and up_blocks.1; elsewhere it is their like.
-    layers: tuple[str, ...] = setting(
-        ("auto",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
     area: float = setting(
         0.2, number(0.0, 1.0, above_low=True), "share of the map each token should fill; all together at most 1"
     )
@@ -65,9 +56,6 @@ class ReferenceRegulation:
         0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
     )
     start_seed: int = setting(0, whole_number(0, 2**31 - 1), "decides the random starts of the search")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def objective(self) -> Objective:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from attnreg.types import AttnregError
@@ -87,3 +87,21 @@ def layer_patterns(name: str, value: object) -> tuple[str, ...]:
                 f"{name}: expected names or regular expressions, got {pattern!r} ({error}); put \\ before special signs"
             ) from error
     return tuple(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """What every edit of attention can be told: how strongly, when and where. A value out of range: `AttnregError`."""
+
+    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
+    window: tuple[float, float] = setting(
+        (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
+    )
+    layers: tuple[str, ...] = setting(
+        ("auto",),
+        layer_patterns,
+        "layers by name or regular expression; auto: the model family's own choice, all: every one",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
