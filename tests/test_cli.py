@@ -134,7 +134,7 @@ def test_generate_draws_both_and_a_sheet(model: Path, run: Callable[..., Ran], t
     assert np.array_equal(pixels(tmp_path / "out" / PLAIN), np.asarray(by_hand.images[0]))
     assert not np.array_equal(pixels(tmp_path / "out" / PLAIN), pixels(tmp_path / "out" / REGULATED))
     assert pixels(tmp_path / "out" / SHEET).shape[1] > 2 * 256
-    assert recipe_in(tmp_path / "out" / SHEET) == {}
+    assert recipe_in(tmp_path / "out" / SHEET) == recipe_in(tmp_path / "out" / REGULATED)
 
 
 def test_one_picture_a_seed(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
@@ -222,8 +222,11 @@ def test_a_model_that_says_so_sets_its_own_defaults(
     told = recipe_in(tmp_path / "out" / REGULATED)
     assert (told["steps"], told["guidance_scale"]) == (3, 1.5)
     assert run("generate", PROMPT, "--model", taught, *sizes, "--steps", "1", "--guidance-scale", "0").code == 0
-    told = recipe_in(tmp_path / "out" / REGULATED)
-    assert (told["steps"], told["guidance_scale"]) == (1, 0.0)
+    again = tmp_path / "out" / REGULATED.replace(SLUG, f"{SLUG}-2")
+    told = recipe_in(again)
+    assert (told["steps"], told["guidance_scale"]) == (1, 0.0), "another recipe must not overwrite the first picture"
+    assert run("generate", PROMPT, "--model", taught, *sizes).code == 0
+    assert files(tmp_path / "out") == sorted([REGULATED, again.name]), "the same recipe takes its own place"
 
 
 def with_words(model: Path, folder: Path) -> Path:
@@ -465,7 +468,7 @@ def test_an_interruption(
 
     monkeypatch.setattr(once.scheduler, "step", interrupted)
     ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path)
-    assert_one_line(ran, "interrupted: nothing was saved")
+    assert_one_line(ran, "interrupted: pictures reported as saved are kept")
     assert count == denoised + 1
     assert files(tmp_path) == []
 

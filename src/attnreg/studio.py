@@ -65,7 +65,7 @@ class Session:
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,
             dtype=str(pipe.unet.dtype).removeprefix("torch."),
-            chosen=[target.text for target in found],
+            chosen=[target.text for target in found] if edit else [],
             versions=versions(),
         )
         return Session(pipe, recipe, edit, found)
