@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -160,6 +161,7 @@ def _studio() -> Any:
 
 def main() -> None:
     """The entry point: errors of the library become one line, with exit code 1; usage errors exit with 2."""
+    warnings.showwarning = _warn
     try:
         status = cli.main(standalone_mode=False)
     except AttnregError as error:
@@ -172,6 +174,10 @@ def main() -> None:
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where it happened)")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"attnreg: {' '.join(str(message).removeprefix('attnreg:').split())}", err=True)
 
 
 def _fail(message: str) -> None:

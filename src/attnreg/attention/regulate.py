@@ -27,7 +27,7 @@ Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
-    def __init__(self, pipe: Any, edit: LogitEdit | None, targets: Targets, adjectives: bool) -> None:
+    def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True) -> None:
         edit = AttentionRegulation() if edit is None else edit
         if not isinstance(edit, LogitEdit) or isinstance(targets, LogitEdit):
             wrong = edit if not isinstance(edit, LogitEdit) else targets

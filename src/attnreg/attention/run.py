@@ -120,8 +120,8 @@ class Run:
             if not catch.caught:
                 raise AttnregError(
                     f"expected {name} to call scaled_dot_product_attention over the {catch.tokens} text tokens, got "
-                    f"{processor_name(module)}, which does not; use pipe.unet.set_default_attn_processor() "
-                    "(attention slicing and xFormers off)"
+                    f"{processor_name(module)}, which does not; turn attention slicing and xFormers off: "
+                    "pipe.unet.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
                 )
             self.caught.add(name)
             return output
