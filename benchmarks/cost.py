@@ -16,11 +16,11 @@ import torch
 from PIL.Image import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attnreg.generate import configure, generate
 from attnreg.methods import METHODS
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.regulation.edit import LogitEdit, PromptColumns
+from attnreg.sampling import configure, generate
 from attnreg.types import Grid, Sample
 from benchmarks.sheets import prompts
 

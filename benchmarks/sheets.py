@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
-from attnreg.generate import configure, generate
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
+from attnreg.sampling import configure, generate
 from training.words import COLOURS, NOUNS, OBJECTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"

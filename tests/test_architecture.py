@@ -16,7 +16,7 @@ WORDS = ("words", "phrases", "targets")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 TOOLS = ("models", "recipe", "plot", "report")
-LOWER = (*CORE, "attention", "methods", "generate")
+LOWER = (*CORE, "attention", "methods", "sampling")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "types": (),
@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "report": ("types",),
     "attention": CORE,
     "methods": CORE,
-    "generate": (*CORE, "attention", "methods"),
+    "sampling": (*CORE, "attention", "methods"),
     "evaluation": (*LOWER, *TOOLS, "measure"),
     "studio": (*LOWER, *TOOLS, "measure"),
     "doctor": (*LOWER, *TOOLS, "measure", "evaluation", "studio"),
@@ -141,7 +141,7 @@ def test_the_walk_sees_the_package() -> None:
         for path in SOURCES
         for arrow in arrows(module_name(path), path.read_text(encoding="utf-8"), path.name == "__init__.py")
     }
-    assert ("attnreg.studio", "attnreg.generate.generate") in seen
+    assert ("attnreg.studio", "attnreg.sampling.generate") in seen
     assert ("attnreg.cli", "attnreg.studio") in seen
     assert ("attnreg.targets", "attnreg.phrases.find_phrases") in seen
     assert {room_of(module_name(path)) for path in SOURCES} - {""} <= MAY_IMPORT.keys()
@@ -176,13 +176,13 @@ def test_the_table_itself_has_no_circle() -> None:
         ("attnreg.methods.other", "from . import attention_scaling", "one method"),
         ("attnreg.methods.other", "from attnreg.attention.intercept import Patch", "upward or sideways"),
         ("attnreg.measure.judge", "from attnreg.attention.run import Run", "upward or sideways"),
-        ("attnreg.measure.judge", "from attnreg.generate import generate", "upward"),
+        ("attnreg.measure.judge", "from attnreg.sampling import generate", "upward"),
         ("attnreg.measure.judge", "from attnreg.regulation.edit import Edited", "upward or sideways"),
         ("attnreg.report.page", "import torch", "does without"),
         ("attnreg.report.page", "from torch.nn import functional", "does without"),
-        ("attnreg.plot", "from attnreg.generate import generate", "upward"),
+        ("attnreg.plot", "from attnreg.sampling import generate", "upward"),
         ("attnreg.models.load", "from attnreg.recipe import Recipe", "upward or sideways"),
-        ("attnreg.generate", "from attnreg.studio import Session", "upward"),
+        ("attnreg.sampling", "from attnreg.studio import Session", "upward"),
         ("attnreg.studio", "from attnreg.cli import main", "upward"),
         ("attnreg.studio", "from training.words import NOUNS", "not part of the package"),
         ("attnreg.cli", "import benchmarks.cost", "not part of the package"),

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
-from attnreg.generate import configure, generate
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method
 from attnreg.regulation.edit import Edited, LogitEdit, PromptColumns
+from attnreg.sampling import configure, generate
 from attnreg.types import AttnregError, Grid, Logits
 
 PROMPT = "a cat and a blue balloon"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnreg.attention.regulate import apply_attention_regulation, regulate, remove_attention_regulation
-    from attnreg.generate import configure, generate
     from attnreg.methods import METHODS
     from attnreg.models.load import load_pipeline
     from attnreg.regulation.config import AttentionRegulation
     from attnreg.regulation.reference import ReferenceRegulation
+    from attnreg.sampling import configure, generate
     from attnreg.types import AttnregError, Sample, Target, Trace
 
 __all__ = [
@@ -37,8 +37,8 @@ _HOME = {
     "Target": "types",
     "Trace": "types",
     "apply_attention_regulation": "attention.regulate",
-    "configure": "generate",
-    "generate": "generate",
+    "configure": "sampling",
+    "generate": "sampling",
     "load_pipeline": "models.load",
     "regulate": "attention.regulate",
     "remove_attention_regulation": "attention.regulate",
@@ -49,7 +49,6 @@ def __getattr__(name: str) -> Any:
     # Imported when first asked for: the command line answers --help without loading diffusers.
     if name not in _HOME:
         raise AttributeError(f"module 'attnreg' has no attribute {name!r}")
-    # "generate" names a module and a function in it; the function is the public one.
     value = getattr(import_module(f"attnreg.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -14,10 +14,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attnreg.generate import generate
 from attnreg.models.about import about, checksums, damaged
 from attnreg.models.load import load_pipeline
 from attnreg.regulation.config import AttentionRegulation
+from attnreg.sampling import generate
 from training import autoencoder, checkpoint, denoiser, pocket
 from training.render import BACKGROUNDS, CELL, SIDE, Placed, Scene, compose, draw, sprite
 from training.tokenizer import END, MAX_LENGTH, NEXT_RING, merges_for, new_tokenizer, split

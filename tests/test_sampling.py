@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,10 @@ import pytest
 import torch
 
 import tiny
-from attnreg.generate import configure, generate
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.regulation.config import AttentionRegulation
+from attnreg.sampling import configure, generate
 from attnreg.types import AttnregError, Sample
 
 PROMPT = "a cat and a blue balloon"
@@ -115,3 +117,13 @@ def test_configure_refuses(method: str, settings: dict[str, Any], parts: list[st
     with pytest.raises(AttnregError) as told:
         configure(method, settings)
     assert [part for part in parts if part not in str(told.value)] == []
+
+
+def test_public_names_are_what_they_say() -> None:
+    """In a process of its own: what an earlier import leaves on the package must not stand in for a public name."""
+    code = (
+        "import attnreg.cli, attnreg.studio, attnreg; from attnreg import *; import attnreg as a;"
+        "assert all(callable(getattr(a, n)) for n in a.__all__ if n != 'METHODS'), 'a name is a module';"
+        "assert isinstance(METHODS, dict)"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
