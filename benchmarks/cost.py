@@ -45,7 +45,7 @@ class CountOperations(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name().removeprefix("aten::").split(".")[0]
@@ -61,7 +61,7 @@ def operations(edit: LogitEdit, side: int = 16, targets: int = 2) -> int:
     edit(logits, columns, Grid(side, side), 0, "layer", memory)
     with CountOperations() as counter:
         edit(logits, columns, Grid(side, side), 1, "layer", memory)
-    return counter.count
+    return int(counter.count)
 
 
 def distance(first: Image, second: Image) -> float:
@@ -80,7 +80,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
-    options = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
+    options: dict[str, Any] = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
     edits = {name: configure(name) for name in METHODS}
     names = list(edits)
     generate(pipe, "a cat", None, **options)  # the first picture pays for what is only done once

@@ -156,7 +156,7 @@ def _one(encoded: _Encoded, spec: TargetSpec) -> Target:
     if isinstance(spec, str):
         words = _named(encoded, spec)
         return _target(encoded, encoded.columns(words), words)
-    columns = [spec] if isinstance(spec, Integral) else list(spec) if isinstance(spec, Sequence) else [None]
+    columns: list[Any] = [spec] if isinstance(spec, Integral) else list(spec) if isinstance(spec, Sequence) else [None]
     if not all(isinstance(column, Integral) for column in columns):
         raise AttnregError(
             f"expected a target as text or as token columns, got {spec!r}; write a word of the prompt, 2 or (2, 3)"

@@ -75,8 +75,6 @@ class Run:
         """Count the step, find the rows of the batch that belong to the prompts, see that every layer was regulated."""
         signature = inspect.signature(original)
 
-        # Bookkeeping that a compiler cannot trace; the denoiser's own forward may be compiled.
-        @torch.compiler.disable
         def begin(*args: Any, **kwargs: Any) -> None:
             if self._next_step_is_regulated():
                 given = signature.bind(*args, **kwargs).arguments
@@ -84,19 +82,21 @@ class Run:
                 self._group_rows(given["encoder_hidden_states"])
                 self.active, self.caught = True, set()
 
-        @torch.compiler.disable
         def end() -> None:
             if self.active:
                 self._check_nothing_escaped()
+
+        # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
+        begin_eagerly, end_eagerly = torch.compiler.disable(begin), torch.compiler.disable(end)
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not self.live:
                 return original(*args, **kwargs)
             try:
-                begin(*args, **kwargs)
+                begin_eagerly(*args, **kwargs)
                 output = original(*args, **kwargs)
-                end()
+                end_eagerly()
             except BaseException:
                 self.forget()
                 raise
