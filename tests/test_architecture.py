@@ -162,7 +162,7 @@ def test_the_table_itself_has_no_circle() -> None:
         ("attnreg.words", "import attnreg.phrases", "upward"),
         ("attnreg.targets", "from attnreg.regulation.basis import gaussian_basis", "upward or sideways"),
         ("attnreg.regulation.solver", "from ..attention import regulate", "upward"),
-        ("attnreg.regulation.solver", "def f():\n    from attnreg import generate", "upward"),
+        ("attnreg.regulation.solver", "def f():\n    from attnreg import sampling", "upward"),
         ("attnreg.regulation.solver", "if TYPE_CHECKING:\n    import diffusers", "does without"),
         ("attnreg.regulation.solver", "import os.path", "does without"),
         ("attnreg.regulation.solver", "text = open('x').read()", "opens a file"),

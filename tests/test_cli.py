@@ -251,7 +251,9 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
 def test_every_setting_is_an_option_with_its_default(name: str) -> None:
     """Each field of each config: a flag of its type, whose help ends in the config's own default."""
     options = options_of(cli.commands["generate"])
-    left_open = cli.commands["generate"].make_context("generate", [PROMPT]).params
+    # Under the group, as it is called: click keeps what the first context says about --help.
+    group = cli.make_context("attnreg", ["generate"])
+    left_open = cli.commands["generate"].make_context("generate", [PROMPT], parent=group).params
     config = METHODS[name].config
     assert config
     for field in dataclasses.fields(config):  # type: ignore[arg-type]

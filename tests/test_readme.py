@@ -32,5 +32,5 @@ def test_pictures_and_links_exist() -> None:
 def test_make_targets_exist() -> None:
     """What the README tells a newcomer to type."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+    for target in re.findall(r"(?m)(?:`|^)make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"

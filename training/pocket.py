@@ -65,7 +65,7 @@ def encoded_pictures(
     made_with = {
         "seed": seed,
         "count": count,
-        "scale": float(sum(p.double().sum() for p in coder.encoder.parameters())),
+        "scale": float(sum(p.detach().double().sum() for p in coder.encoder.parameters())),
     }
     state = checkpoint.load(path)
     if state is None or state["made_with"] != made_with:
