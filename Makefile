@@ -33,7 +33,7 @@ sheets: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sheets
 
 cost: $(VENV)/.test
-	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.cost --prompts 8
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket
