@@ -21,8 +21,9 @@ generate: export ATTNREG_PROMPT = $(PROMPT)
 generate: $(VENV)/.run
 	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --out "$(OUT)" $(OPTIONS)
 
+# One thread a worker: two workers with two threads each get in each other's way on two cores.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
