@@ -13,14 +13,14 @@ from torch import Tensor
 from attnreg.regulation.basis import gaussian_basis
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, group_logits, membership, per_image, target_mass
-from attnreg.regulation.objective import Objective
-from attnreg.regulation.settings import EditSettings, number, setting, whole_number
+from attnreg.regulation.objective import ObjectiveSettings
+from attnreg.regulation.settings import number, setting, whole_number
 from attnreg.regulation.solver import descend
 from attnreg.types import AttnregError, Grid, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionRegulation(EditSettings):
+class AttentionRegulation(ObjectiveSettings):
     """Every target gets its share of the picture: `softmax(L + strength * S)`, `S` minimising the published objective.
 
     Zhang et al., arXiv:2403.06381. `L` are the attention logits; `S_t(x) = sum_k w[t,k] G_k(x)` is added to every
@@ -35,32 +35,13 @@ class AttentionRegulation(EditSettings):
     A setting out of its range raises `AttnregError`.
     """
 
-    area: float = setting(
-        0.2, number(0.0, 1.0, above_low=True), "share of the map each target should fill; all together at most 1"
-    )
-    peak: float = setting(
-        0.9, number(0.0, 1.0), "attention a target should reach at the quantile peak_quantile of its map"
-    )
-    peak_quantile: float = setting(0.9, number(0.0, 1.0), "which quantile of a target's map should reach the peak")
-    peak_weight: float = setting(1.0, number(0.0), "how much a missed peak counts")
-    area_weight: float = setting(80.0, number(0.0), "how much a missed share of the map counts")
-    size_weight: float = setting(0.09, number(0.0), "how much the size of the edit counts against it")
     # Eight of ours end lower than the published twenty on every recorded input; ten leave a margin.
     iterations: int = setting(10, whole_number(0, 10_000), "steps of the search, per layer and denoising step")
-    smoothing: float = setting(0.25, number(0.0, 1.0), "share of the previous step's edit that is kept")
-    decay: float = setting(
-        0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
-    )
     spacing: float = setting(
         0.125,
         number(0.0, 1.0, above_low=True),
         "how fine the edit is: distance of its Gaussians as a share of the map's side",
     )
-
-    @property
-    def objective(self) -> Objective:
-        """What the search lowers."""
-        return Objective.of(self)
 
     def __call__(
         self,

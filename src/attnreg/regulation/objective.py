@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.regulation.settings import EditSettings, number, setting
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
@@ -38,6 +40,31 @@ class Objective:
     def of(cls, settings: object) -> Objective:
         """The objective with the numbers that `settings` has under the same names."""
         return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings(EditSettings):
+    """What every edit that lowers the objective can be told; the reference takes each token for a target."""
+
+    area: float = setting(
+        0.2, number(0.0, 1.0, above_low=True), "share of the map each target should fill; all together at most 1"
+    )
+    peak: float = setting(
+        0.9, number(0.0, 1.0), "attention a target should reach at the quantile peak_quantile of its map"
+    )
+    peak_quantile: float = setting(0.9, number(0.0, 1.0), "which quantile of a target's map should reach the peak")
+    peak_weight: float = setting(1.0, number(0.0), "how much a missed peak counts")
+    area_weight: float = setting(80.0, number(0.0), "how much a missed share of the map counts")
+    size_weight: float = setting(0.09, number(0.0), "how much the size of the edit counts against it")
+    smoothing: float = setting(0.25, number(0.0, 1.0), "share of the previous step's edit that is kept")
+    decay: float = setting(
+        0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
+    )
+
+    @property
+    def objective(self) -> Objective:
+        """What the search lowers."""
+        return Objective.of(self)
 
 
 def loss_and_gradient(

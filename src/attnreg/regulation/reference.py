@@ -15,13 +15,13 @@ from torch import Tensor
 
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, group_logits, membership, per_image, target_mass
-from attnreg.regulation.objective import Objective, loss_and_gradient
-from attnreg.regulation.settings import EditSettings, number, setting, whole_number
+from attnreg.regulation.objective import ObjectiveSettings, loss_and_gradient
+from attnreg.regulation.settings import number, setting, whole_number
 from attnreg.types import AttnregError, Grid, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceRegulation(EditSettings):
+class ReferenceRegulation(ObjectiveSettings):
     """Attention Regulation as its authors' code runs it (arXiv:2403.06381, github YaNgZhAnG-V5/attention_regulation).
 
     In Stable Diffusion, layers "auto" are the published down_blocks.2 and up_blocks.1; elsewhere they are their like.
@@ -39,28 +39,9 @@ class ReferenceRegulation(EditSettings):
     A setting out of its range raises `AttnregError`.
     """
 
-    area: float = setting(
-        0.2, number(0.0, 1.0, above_low=True), "share of the map each token should fill; all together at most 1"
-    )
-    peak: float = setting(
-        0.9, number(0.0, 1.0), "attention a token should reach at the quantile peak_quantile of its map"
-    )
-    peak_quantile: float = setting(0.9, number(0.0, 1.0), "which quantile of a token's map should reach the peak")
-    peak_weight: float = setting(1.0, number(0.0), "how much a missed peak counts")
-    area_weight: float = setting(80.0, number(0.0), "how much a missed share of the map counts")
-    size_weight: float = setting(0.09, number(0.0), "how much the size of the edit counts against it")
     iterations: int = setting(20, whole_number(1, 10_000), "steps of the search, per layer and denoising step")
     step_size: float = setting(100.0, number(0.0), "size of the steps of the search")
-    smoothing: float = setting(0.25, number(0.0, 1.0), "share of the previous step's edit that is kept")
-    decay: float = setting(
-        0.99, number(0.0, 1.0), "the edit is multiplied by this to the power of the denoising step, counted from 0"
-    )
     start_seed: int = setting(0, whole_number(0, 2**31 - 1), "decides the random starts of the search")
-
-    @property
-    def objective(self) -> Objective:
-        """What the search lowers."""
-        return Objective.of(self)
 
     def __call__(
         self,
