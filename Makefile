@@ -44,9 +44,9 @@ figures: $(VENV)/.test
 
 # The run itself stays in out/: it can be stopped and goes on where it was.
 results: $(VENV)/.test
-	$(BIN)/attnreg bench run docs/results/unseen.yaml --out out/unseen
-	$(BIN)/attnreg bench report out/unseen --out docs/results/unseen.html
-	$(BIN)/attnreg bench table out/unseen --readme README.md
+	$(BIN)/attnreg bench run docs/results/full.yaml --out out/full
+	$(BIN)/attnreg bench report out/full --out docs/results/full.html
+	$(BIN)/attnreg bench table out/full --readme README.md
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket

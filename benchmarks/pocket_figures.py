@@ -24,6 +24,7 @@ from attnreg.evaluation.prompts import prompt_set
 from attnreg.measure.asked import Prompt, Thing
 from attnreg.measure.distributions import frechet_distance
 from attnreg.measure.pocket import SURE, PocketJudge
+from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
 from attnreg.statistics import bootstrap, per_prompt
@@ -87,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--renderings", type=int, default=500, help="of each number of things")
     parser.add_argument("--pairs", type=int, default=40, help="prompts each of seen and unseen pairs, two seeds each")
-    parser.add_argument("--seeds", type=int, default=4, help="pictures of each single thing")
+    parser.add_argument("--seeds", type=int, default=8, help="pictures of each single thing")
     parser.add_argument("--second-judge", type=Path, default=Path("training/runs/judge/second-judge.pt"))
     parser.add_argument("--only", choices=["judge", "model"], help="half of the table")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -233,14 +234,18 @@ def write_page(figures: Sequence[Figure], rows: Sequence[tuple[float, float, int
         f"| {low:.2f} - {high:.2f} | {count} | {'' if math.isnan(right) else f'{right:.3f}'} |\n"
         for low, high, count, right in rows
     )
-    (DOCS / "pocket.md").write_text(PAGE.format(table=table, calibration=calibration))
+    told = about(POCKET)
+    assert told, "the bundled model says what it draws best with"
+    (DOCS / "pocket.md").write_text(
+        PAGE.format(table=table, calibration=calibration, steps=told.steps, guidance=told.guidance_scale)
+    )
 
 
 PAGE = """# How good the bundled model and its judge are
 
-Made by `make figures`: the unmodified model, 25 steps, guidance 3; 95 % bootstrap intervals over prompts. Judge figures
-are on renderings that nobody was trained on: one or two things as the model's training shows them, three placed freely.
-Whether two judges agree is told where the second one has been made (`make train-judge`).
+Made by `make figures`: the unmodified model, {steps} steps, guidance {guidance:g}; 95 % bootstrap intervals over
+prompts. Judge figures are on renderings that nobody was trained on: one or two things as the model's training shows
+them, three placed freely. Whether two judges agree is told where the second one has been made (`make train-judge`).
 
 | figure | value | 95 % interval | n | goal |
 | --- | --- | --- | --- | --- |

@@ -18,7 +18,7 @@ def test_python_blocks_run() -> None:
     torch.manual_seed(0)
     for block in blocks:
         # Fewer steps do as well here: what is tested is that the text runs.
-        exec(block.replace("num_inference_steps=25", "num_inference_steps=2"), names)
+        exec(block.replace("num_inference_steps=12", "num_inference_steps=2"), names)
     assert names["picture"].size == (128, 128)
     assert [target.text for target in names["trace"].targets[0]] == ["frog", "blue crown"]
 

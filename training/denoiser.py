@@ -21,6 +21,8 @@ from training.tokenizer import MAX_LENGTH
 from training.words import caption, random_things, seen_pairs
 
 CONTEXT = 128
+PALE = ("mouse", "rabbit", "elephant", "white", "gray")
+"""White and gray things on pale grounds are learnt last, so pictures of them are shown three times as often."""
 LATENT_SIDE = SIDE // CELL
 
 
@@ -136,13 +138,15 @@ def train(
     average = copy.deepcopy(model).requires_grad_(False)
     alphas = new_scheduler().alphas_cumprod.to(device)
     empty = tokenise(tokenizer, [""])[0]
+    pale = torch.tensor(tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in PALE]))
+    often = [1 + 2 * torch.isin(source.tokens, pale).any(1).float() for source in (singles, pairs)]
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         pair_count = round(batch * (0.25 if share < 0.2 else 0.5))
         latents, tokens = [], []
-        for source, count in ((singles, batch - pair_count), (pairs, pair_count)):
-            chosen = torch.randint(len(source.latents), (count,), generator=generator)
+        for source, count, weights in zip((singles, pairs), (batch - pair_count, pair_count), often, strict=True):
+            chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
             latents.append(source.latents[chosen].float())
             tokens.append(source.tokens[chosen])
         clean, words = torch.cat(latents), torch.cat(tokens)
