@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
+import attnreg.commands.distances  # adds distances to bench
 import attnreg.commands.report  # noqa: F401  (adds report, table, export and import to bench)
 from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare

@@ -88,7 +88,7 @@ def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def to_markdown(summaries: Sequence[Summary]) -> str:
     """For people: one table a model, with a head that says what it is about."""
-    return "\n\n".join(_with_caption(s, _markdown(*_cells(s, _plain_text))) for s in summaries) + "\n"
+    return "\n\n".join(_with_caption(s, markdown(*_cells(s, _plain_text))) for s in summaries) + "\n"
 
 
 def to_latex(summaries: Sequence[Summary]) -> str:
@@ -152,15 +152,17 @@ def _caption(summary: Summary) -> str:
 
 
 def _with_caption(summary: Summary, table: str) -> str:
-    return f"{_markdown_safe(_caption(summary))}; p adjusted for {summary.comparisons} comparisons.\n\n{table}"
+    return f"{markdown_safe(_caption(summary))}; p adjusted for {summary.comparisons} comparisons.\n\n{table}"
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, numbers to the right."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join("| " + " | ".join(_markdown_safe(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(markdown_safe(cell) for cell in line) + " |" for line in lines)
 
 
-def _markdown_safe(cell: str) -> str:
+def markdown_safe(cell: str) -> str:
+    """Text with everything that would mean something to Markdown spelled out."""
     # Of a table only the bar is special; method names hold no other sign of Markdown but "*" and "_", which GitHub
     # would take for emphasis in pairs.
     for sign in ("\\", "|", "*", "_", "<"):
