@@ -57,17 +57,19 @@ def generate(
     seed: int = 0,
     targets: Targets = None,
     adjectives: bool = True,
+    maps: bool = False,
     **options: Any,
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
 
     edit: what regulates it, from `configure` or a config such as `AttentionRegulation()`; `None`: nothing.
+    maps: whether the trace keeps where in the picture each target's attention lay (`Trace.maps`).
     options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
     are `None` are left to the pipeline.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     given = {name: value for name, value in options.items() if value is not None}
-    with _regulated(pipe, targets, edit, adjectives) as trace:
+    with _regulated(pipe, targets, edit, adjectives, maps) as trace:
         began = time.perf_counter()
         picture = pipe(prompt, generator=generator, **given).images[0]
         seconds = time.perf_counter() - began
@@ -75,9 +77,9 @@ def generate(
 
 
 @contextmanager
-def _regulated(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool) -> Iterator[Trace]:
+def _regulated(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool) -> Iterator[Trace]:
     if edit is None:
         yield Trace()
     else:
-        with regulate(pipe, targets, edit, adjectives=adjectives) as trace:
+        with regulate(pipe, targets, edit, adjectives=adjectives, maps=maps) as trace:
             yield trace

@@ -14,6 +14,7 @@ from attnreg.attention.call import Call
 from attnreg.attention.edits import Edits
 from attnreg.attention.intercept import attend_with, by_heads, map_of, scaled_logits
 from attnreg.attention.layers import Act
+from attnreg.attention.maps import target_maps
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
 from attnreg.types import AttnregError, Grid, Logits, Measured, Probabilities, Trace
@@ -106,14 +107,18 @@ class Attending:
             for index, (images, words) in enumerate(self.groups):
                 memory = self.memory.setdefault((layer, index), {})
                 mine = logits[start : start + len(images)]
+                columns = [one.columns for one in words]
+                # Before the edit has the logits in hand: it may write to them.
+                before = target_maps(mine.softmax(-1), columns) if self.trace.keeps_maps else None
                 if self.edits.logits is not None:
-                    columns = [one.columns for one in words]
                     part = self.edits.logits(mine, columns, grid, self.time.step, layer, memory)
                 else:
                     assert self.edits.attention is not None
                     part = self.edits.attention.over_text(mine, words, Moment(*self.time, layer, grid), memory)
                 measured = Measured(part.mass_before, part.mass_after, part.loss_before, part.loss_after)
                 self.trace.note(self.time.step, layer, images, grid, measured)
+                if before is not None:
+                    self.trace.note_maps(layer, images, grid, before, target_maps(part.probabilities, columns))
                 parts.append(part.probabilities)
                 start += len(images)
             return torch.cat(parts)

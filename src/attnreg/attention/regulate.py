@@ -36,7 +36,7 @@ Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
-    def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True) -> None:
+    def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False) -> None:
         edit = AttentionRegulation() if edit is None else edit
         if isinstance(targets, Composed) or kinds_of(targets) or isinstance(edit, str | list | tuple):
             wrong, place = (edit, "config") if isinstance(edit, str | list | tuple) else (targets, "targets")
@@ -61,7 +61,7 @@ class Installation:
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
         self.modules = every | text | image | seen | seen_image
         self.layers = Layers()
-        self.trace = Trace(layers=tuple(text))
+        self.trace = Trace(tuple(text), keeps_maps=maps)
         attending = Attending(edits, text, image, every, self.trace)
         self.latents = None
         if edits.latent:
@@ -151,14 +151,14 @@ def installed_on(pipe: Any) -> Installation | None:
 
 
 def apply_attention_regulation(
-    pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True
+    pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True, maps: bool = False
 ) -> Trace:
     """Regulate every picture a pipeline draws from now on, until `remove_attention_regulation(pipe)`.
 
     Arguments are those of `regulate`. Applying again replaces what was applied before. Returns the trace that the
     calls of the pipeline fill. Raises `AttnregError` before anything is touched.
     """
-    installation = Installation(pipe, config, targets, adjectives)
+    installation = Installation(pipe, config, targets, adjectives, maps)
     if previous := installed_on(pipe):
         previous.remove()
     installation.install()
@@ -173,7 +173,7 @@ def remove_attention_regulation(pipe: Any) -> None:
 
 @contextmanager
 def regulate(
-    pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True
+    pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True, maps: bool = False
 ) -> Iterator[Trace]:
     """`with regulate(pipe) as trace: pipe("a cat and a dog")`: every word of the prompt is heeded inside the block.
 
@@ -182,12 +182,13 @@ def regulate(
     columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
     `config`: the edit, or several that were `Composed`; by default `AttentionRegulation()`.
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
+    `maps`: whether `trace.maps()` is to tell where in the picture each target's attention lay; the picture is the same.
 
     Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
     Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and in the midst of a picture if
     a layer that should have been regulated was not.
     """
-    installation = Installation(pipe, config, targets, adjectives)
+    installation = Installation(pipe, config, targets, adjectives, maps)
     previous = installed_on(pipe)
     if previous:
         previous.remove()
