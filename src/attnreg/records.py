@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+Map = Sequence[Sequence[float]]
+"""Attention of one target by position: rows of a grid, height before width."""
 
 
 @dataclass(frozen=True)

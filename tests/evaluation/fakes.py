@@ -43,7 +43,9 @@ class FakeModels:
             if cell.method != "none" and self.refuses in cell.prompt:
                 raise AttnregError(f"no token of the prompt matches {self.refuses!r}")
             attention = {} if cell.method == "none" else {"cat": (0.25, 0.5), "dog": (0.125, 0.5)}
-            return Drawn(png_of(picture(cell)), self.seconds, 1000, attention)
+            shade = len(cell.prompt) / 1000
+            maps = None if cell.method == "none" else {"cat": ([[shade, 0.0]], [[0.5, shade]])}
+            return Drawn(png_of(picture(cell)), self.seconds, 1000, attention, maps)
 
         return draw
 

@@ -51,14 +51,14 @@ def sit_with_pipeline(folder: str, log: str, count: int, config: dict[str, Any])
 
 
 def outcome(folder: str | Path) -> tuple[list[Any], dict[str, bytes | None], Any]:
-    """Everything that a run decides: records but for time and memory, pictures, attention, failures."""
+    """Everything that a run decides: records but for time and memory, pictures, attention and its maps, failures."""
     store = Store(folder)
     records = sorted(
         (r.prompt, r.category, r.seed, r.method, r.model, r.picture, tuple(sorted(r.scores.items())))
         for r in store.records()
     )
     pictures = {record[5]: store.picture(record[5]) for record in records}
-    return records, pictures, (store.attention(), store.failures(), store.prompts(), store.left())
+    return records, pictures, (store.attention(), store.maps(), store.failures(), store.prompts(), store.left())
 
 
 class Sittings:

@@ -361,7 +361,7 @@ def test_reading_loads_nothing_heavy(tmp_path: Path, log: Path) -> None:
     reading = (
         "import sys, attnreg.commands.bench; from attnreg.evaluation import Store; store = Store(sys.argv[1]); "
         "assert len(store.records()) == 8 and all(store.picture(r.picture) for r in store.records()); "
-        "store.prompts(), store.attention(), store.failures(), store.sittings(), store.facts(); "
+        "store.prompts(), store.attention(), store.maps(), store.failures(), store.sittings(), store.facts(); "
         "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])"
     )
     told = subprocess.run(

@@ -160,7 +160,7 @@ def test_the_command_needs_prompts_or_a_run(tmp_path: Path) -> None:
 def test_a_configuration_comes_back_from_json_and_yaml(tmp_path: Path) -> None:
     config = Config(
         prompts=("a",), methods=("none", "b(x=1, y=2),c"), seeds=(0, 1, 2, 9), subset={"c": 3}, weights={"j": "/p"},
-        judges=("j",), half="test", limit=4, guidance_scale=3.0,
+        judges=("j",), half="test", limit=4, guidance_scale=3.0, maps=2,
     )  # fmt: skip
     assert config.methods == ("none", "b(x=1, y=2)", "c")
     assert config.seeds == (0, 1, 2, 9)
@@ -187,6 +187,8 @@ def test_a_configuration_comes_back_from_json_and_yaml(tmp_path: Path) -> None:
         ({"prompts": "a", "steps": 2.5}, "steps: expected a whole number"),
         ({"prompts": "a", "guidance_scale": "high"}, "guidance_scale: expected a number"),
         ({"prompts": "a", "half": "third"}, "half: expected development or test"),
+        ({"prompts": "a", "maps": -1}, "maps: expected a whole number of at least 0"),
+        ({"prompts": "a", "maps": True}, "maps: expected a whole number of at least 0"),
         ({"prompts": "a", "subset": 3}, "subset: expected names with values"),
         ({"prompts": "a", "subset": {"b": 0}}, "subset: b: expected a whole number of at least 1"),
     ],

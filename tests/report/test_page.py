@@ -124,6 +124,30 @@ def test_nothing_from_a_run_is_markup(run: Run) -> None:
     assert any(evil in words for words in seen.words)
 
 
+def test_prompts_with_maps_are_shown_though_the_lot_did_not_meet_them(run: Run) -> None:
+    sheets = drawn_prompts(run.records, QUICK.sheets, [])
+    maps = {key: told for key, told in run.maps.items() if key.seed == 1 and key.prompt not in sheets}
+    unseen = next(iter(maps)).prompt
+    few = replace(run, maps={key: told for key, told in maps.items() if key.prompt == unseen})
+
+    def overlays(made: str) -> list[str]:
+        alts = [str(attrs.get("alt")) for tag, attrs in Seen(made).attributes if tag == "img"]
+        return [alt for alt in alts if alt.startswith("Attention of")]
+
+    made = page(few, QUICK)
+    things = list(next(iter(few.maps.values())))
+    assert overlays(made) == [
+        f"Attention of “{thing}” {when} the edit, over the picture" for thing in things for when in ("before", "after")
+    ]
+    attention = made[made.index('id="attention') :]
+    assert attention.index(unseen) < attention.index("seed 1") < attention.index(sheets[0]), "its seed with maps"
+    assert sheets[1] not in attention, "as many prompts as there are sheets"
+    assert "one scale for before and after" in made
+    named = page(few, replace(QUICK, prompts=tuple(sheets)))
+    assert overlays(named) == []
+    assert "one scale for before and after" not in named
+
+
 def test_the_file_stays_small(run: Run) -> None:
     assert len(page(run, replace(QUICK, budget=40_000))) < 40_000 * 4 / 3 + 120_000
 

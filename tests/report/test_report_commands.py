@@ -41,7 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ledger.ask(dict(run.config), prompts, [*cells, lost], {}, run.versions, run.command)
         for cell, record in cells.items():
             data = run.picture(record.picture) or b""
-            ledger.keep(cell, Drawn(data, record.seconds, record.peak_bytes, dict(run.attention.get(cell, {}))))  # type: ignore[call-overload]
+            told = dict(run.attention.get(cell, {})), run.maps.get(cell)  # type: ignore[call-overload]
+            ledger.keep(cell, Drawn(data, record.seconds, record.peak_bytes, *told))
         ledger.keep_failure(lost, "no token of the prompt matches 'gizmo'")
         scores: dict[str, dict[Cell, dict[str, float]]] = {}
         for cell, record in cells.items():
@@ -66,6 +67,7 @@ def test_report(folder: Path, tmp_path: Path) -> None:
     made = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     for part in ("<h1>Mine</h1>", "attnreg bench run --prompts", "gizmo", 'id="attention"', "diffusers"):
         assert part in made
+    assert made.count("the edit, over the picture") == 3 * 2 * 2, "each prompt, each thing, before and after"
 
 
 def test_report_stands_in_the_run_unless_told(folder: Path) -> None:

@@ -32,6 +32,7 @@ def bench() -> None:
 @click.option("--find-things", is_flag=True, default=None, help="read noun phrases off prompts that do not list things")
 @click.option("--subset", multiple=True, metavar="METHOD=COUNT", help="give a slow method so many prompts only")
 @click.option("--subset-seed", type=click.IntRange(0), help="decides which [0]")
+@click.option("--maps", type=click.IntRange(0), help="of so many prompts, keep where attention lay (first seed) [0]")
 @click.option("--steps", type=click.IntRange(1), help="denoising steps [the model's own]")
 @click.option("--guidance-scale", type=click.FloatRange(0), help="classifier-free guidance [the model's own]")
 @click.option("--negative-prompt", help="what guidance moves away from")

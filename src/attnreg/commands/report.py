@@ -36,6 +36,7 @@ def open_run(folder: str, title: str = "") -> Run:
         versions=last.versions if last else {},
         failures=[Failure(*failed.cell, error=failed.error) for failed in store.failures()],
         attention={Key(*cell): told for cell, told in store.attention().items()},
+        maps={Key(*cell): told for cell, told in store.maps().items()},
         left=store.left(),
     )
 

@@ -13,7 +13,7 @@ from attnreg.evaluation.config import Config
 from attnreg.evaluation.executors import LocalExecutor
 from attnreg.evaluation.judging import Judges, batch_of
 from attnreg.evaluation.ledger import Ledger
-from attnreg.evaluation.plan import cells_of, prompts_of, unmodified_of, with_unmodified
+from attnreg.evaluation.plan import UNMODIFIED, cells_of, mapped_of, prompts_of, unmodified_of, with_unmodified
 from attnreg.evaluation.progress import Progress
 from attnreg.evaluation.store import Cell, Failed
 from attnreg.evaluation.tasks import Batch, Executor, OpenJudge, OpenModel, Refused
@@ -74,13 +74,14 @@ def run(
     open_judge = open_judge or Judges(device, download)
     asked = list(prompts) if prompts is not None else prompts_of(config)
     cells = cells_of(config, asked)
+    mapped = mapped_of(config, asked)
     digests = check_models(config, asked) if open_model is None else {}
     compares = check_judges(config, asked, open_judge)
     todo = with_unmodified(cells) if any(compares.values()) else cells
     if open_model is None:
         from attnreg.evaluation.drawing import Pipelines
 
-        open_model = Pipelines(config.drawing(), device)
+        open_model = Pipelines(config.drawing(), device, mapped)
     with Ledger(folder) as ledger:
         ledger.ask(config.as_json(), asked, cells, facts_of(config, digests), versions(), command)
         damaged = ledger.forget_damaged(todo)
@@ -88,6 +89,11 @@ def run(
             say(f"{len(damaged)} pictures are lost or damaged and are drawn again")
         if retry_failed:
             ledger.forget_failures(todo)
+        edited = [cell for cell in cells if cell.method != UNMODIFIED and (cell.prompt, cell.seed) in mapped]
+        if late := len(ledger.drawn_without_maps(edited)):
+            say(
+                f"{late} pictures were drawn before their maps were asked for, and have none; a new folder has them all"
+            )
         with closing(_executor(executor, workers, open_model, open_judge)) as crew:
             drawn = _draw(ledger, crew, todo, say, progress)
             judged = sum(

@@ -48,6 +48,8 @@ class Config:
     subset: Mapping[str, int] = field(default_factory=dict)
     """Method -> how many of the prompts it is given: a fixed random choice, for methods too slow to draw them all."""
     subset_seed: int = 0
+    maps: int = 0
+    """Of how many prompts, drawn as a subset is, the attention maps of the first seed's pictures are kept."""
     steps: int | None = None
     guidance_scale: float | None = None
     negative_prompt: str | None = None
@@ -102,7 +104,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
             clean[name] = seeds_of(value)
         elif name in LEAST:
             _whole(name, value, LEAST[name])
-        elif name in ("prompt_seed", "subset_seed"):
+        elif name in ("prompt_seed", "subset_seed", "maps"):
             _whole(name, value, 0, needed=True)
         elif name == "guidance_scale" and value is not None:
             if isinstance(value, bool) or not isinstance(value, int | float):

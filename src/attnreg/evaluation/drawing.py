@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 
 from attnreg.evaluation.pictures import png_of
 from attnreg.evaluation.spelling import edit_of
 from attnreg.evaluation.store import Cell
-from attnreg.evaluation.tasks import Drawn
+from attnreg.evaluation.tasks import Drawn, Maps
 from attnreg.models.about import about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.sampling import generate
+from attnreg.types import Trace
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Pipelines:
     drawing: Mapping[str, Any]
     """`Config.drawing()`."""
     device: str = "auto"
+    mapped: frozenset[tuple[str, int]] = frozenset()
+    """Prompts and seeds of which attention maps are kept: `plan.mapped_of`."""
 
     def __call__(self, model: str) -> Callable[[Cell], Drawn]:
         """A drawer with the model loaded. Raises `AttnregError` if it cannot be."""
@@ -41,18 +45,28 @@ class Pipelines:
             "guidance_scale": guidance if guidance is not None or told is None else told.guidance_scale,
             **{name: self.drawing[name] for name in ("negative_prompt", "height", "width")},
         }
-        return lambda cell: draw(pipe, cell, options)
+        return lambda cell: draw(pipe, cell, options, (cell.prompt, cell.seed) in self.mapped)
 
 
-def draw(pipe: Any, cell: Cell, options: Mapping[str, Any]) -> Drawn:
+def draw(pipe: Any, cell: Cell, options: Mapping[str, Any], maps: bool = False) -> Drawn:
     """Draw a cell; the seed alone decides the picture. Raises `AttnregError` where the method cannot."""
     edit = edit_of(cell.method)
     device = torch.device(getattr(pipe, "device", "cpu"))
     begin_peak(device)
-    sample = generate(pipe, cell.prompt, edit, seed=cell.seed, **options)
+    sample = generate(pipe, cell.prompt, edit, seed=cell.seed, maps=maps, **options)
     peak = peak_bytes(device)
     attention = sample.trace.attention()
-    return Drawn(png_of(sample.picture), sample.seconds, peak, attention[0] if attention else {})
+    kept = plain_maps(sample.trace) if maps else None
+    return Drawn(png_of(sample.picture), sample.seconds, peak, attention[0] if attention else {}, kept)
+
+
+def plain_maps(trace: Trace) -> Maps:
+    """The maps of the one image of a trace as lists, to three digits: no picture of them shows more."""
+    return {name: (_rows(before), _rows(after)) for one in trace.maps()[:1] for name, (before, after) in one.items()}
+
+
+def _rows(one: Float[torch.Tensor, "height width"]) -> list[list[float]]:
+    return [[float(f"{value:.3g}") for value in row] for row in one.tolist()]
 
 
 def begin_peak(device: torch.device) -> None:

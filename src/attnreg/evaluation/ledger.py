@@ -91,6 +91,12 @@ class Ledger:
         rows = self.connection.execute(f"SELECT {KEY}, picture, seconds FROM drawings")
         return {Cell(*cell): (picture, seconds) for *cell, picture, seconds in rows}
 
+    def drawn_without_maps(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Those of the cells whose present picture was drawn when nobody asked where attention lay."""
+        query = f"SELECT {KEY} FROM maps JOIN drawings USING ({KEY}, picture)"
+        asked, drawn = {Cell(*cell) for cell in self.connection.execute(query)}, self.drawn()
+        return [cell for cell in cells if cell in drawn and cell not in asked]
+
     def failed(self) -> dict[Cell, str]:
         """Every picture that its method could not draw, with the reason."""
         return {Cell(*cell): error for *cell, error in self.connection.execute(f"SELECT {KEY}, error FROM failures")}
@@ -144,6 +150,9 @@ class Ledger:
                 "REPLACE INTO drawings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*cell, sha, drawn.seconds, drawn.peak_bytes, json.dumps(drawn.attention)),
             )
+            if drawn.maps is not None:
+                told = json.dumps(drawn.maps, separators=(",", ":"))
+                self.connection.execute("REPLACE INTO maps VALUES (?, ?, ?, ?, ?, ?)", (*cell, sha, told))
             self._let_go(json.dumps(cell))
         self._put_back()
         return sha

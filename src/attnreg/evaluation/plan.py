@@ -71,6 +71,16 @@ def cells_of(config: Config, prompts: Sequence[Prompt]) -> list[Cell]:
     ]
 
 
+def mapped_of(config: Config, prompts: Sequence[Prompt]) -> frozenset[tuple[str, int]]:
+    """The prompts, each with the seed, of whose pictures attention maps are kept.
+
+    The lot is that of `subset`: a method that is given a part of the prompts has maps of the same ones as the others.
+    """
+    if not config.maps:
+        return frozenset()
+    return frozenset((prompt.text, config.seeds[0]) for prompt in fewer(prompts, config.maps, config.subset_seed))
+
+
 def unmodified_of(cell: Cell) -> Cell:
     """The picture that the unmodified model draws from the same prompt and seed."""
     return cell._replace(method=UNMODIFIED)

@@ -35,6 +35,9 @@ TABLES = {
     # What was drawn. `attention` is JSON: target -> mean attention before and after.
     "drawings": f"({CELL}, picture TEXT NOT NULL, seconds REAL NOT NULL, peak_bytes INTEGER, attention TEXT NOT NULL,"
     f" PRIMARY KEY ({KEY})) WITHOUT ROWID",
+    # Where attention lay, of pictures for which that was asked: target -> rows of positions without and with the edit,
+    # as JSON. Like a verdict, void for another picture than the present one.
+    "maps": f"({CELL}, picture TEXT NOT NULL, maps TEXT NOT NULL, PRIMARY KEY ({KEY}))",
     # What a method could not draw, and why.
     "failures": f"({CELL}, error TEXT NOT NULL, PRIMARY KEY ({KEY})) WITHOUT ROWID",
     # What a judge said of one picture, and of which: a verdict on another picture than the present one is void.
@@ -43,6 +46,8 @@ TABLES = {
     # Who works on what, and until when that holds unless renewed (seconds of the epoch).
     "claims": "(task TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
 }
+LATER = ("maps",)
+"""Tables that runs of this version made by an earlier release lack. Who only reads does without them."""
 
 
 def connect(database: Path) -> sqlite3.Connection:
@@ -59,6 +64,11 @@ def connect(database: Path) -> sqlite3.Connection:
             for name, columns in TABLES.items():
                 connection.execute(f"CREATE TABLE {name} {columns}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
+        elif connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+            # Inside the transaction, so that of several processes one makes them; releases that do not know them, and
+            # may be at work on the run, never look at them.
+            for name in LATER:
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {name} {TABLES[name]}")
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise AttnregError(
@@ -87,6 +97,12 @@ def connect_to_read(database: Path) -> sqlite3.Connection:
             check_version(connection, database)
             return connection
     raise AttnregError(f"expected a run's database, got {database} ({told}); restore that file") from told
+
+
+def has_table(connection: sqlite3.Connection, name: str, schema: str = "main") -> bool:
+    """Whether a database holds a table: those in `LATER` may be missing."""
+    query = f"SELECT 1 FROM {schema}.sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
 
 
 def check_version(connection: sqlite3.Connection, database: Path) -> None:

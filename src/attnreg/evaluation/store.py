@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from attnreg.evaluation.pictures import Pictures
-from attnreg.evaluation.schema import connect_to_read
+from attnreg.evaluation.schema import connect_to_read, has_table
 from attnreg.evaluation.working_copy import database_here, fetch, is_remote, is_there
 from attnreg.measure.asked import Prompt, Relation, Thing
-from attnreg.records import Record
+from attnreg.records import Map, Record
 
 
 class Cell(NamedTuple):
@@ -118,6 +118,19 @@ class Store:
                 Cell(*cell): {name: (before, after) for name, (before, after) in json.loads(told).items()}
                 for *cell, told in connection.execute(
                     "SELECT prompt, seed, method, model, attention FROM drawings WHERE attention != '{}'"
+                )
+            }
+
+    def maps(self) -> dict[Cell, dict[str, tuple[Map, Map]]]:
+        """For each picture that has some: target -> where its attention lay without and with the edit, by rows."""
+        with self._reading() as connection:
+            if not has_table(connection, "maps"):  # drawn by a release that kept none
+                return {}
+            return {
+                Cell(*cell): {name: (before, after) for name, (before, after) in json.loads(told).items()}
+                for *cell, told in connection.execute(
+                    "SELECT prompt, seed, method, model, maps FROM maps "
+                    "JOIN drawings USING (prompt, seed, method, model, picture) WHERE maps != '{}'"
                 )
             }
 

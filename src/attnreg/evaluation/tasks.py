@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from attnreg.evaluation.store import Cell
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge, Scores
+from attnreg.records import Map
+
+Maps: TypeAlias = dict[str, tuple[Map, Map]]
+"""Target -> where its attention lay without and with the edit, as plain lists: they travel and are kept as JSON."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Drawn:
     peak_bytes: int | None = None
     attention: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Target -> mean attention without and with the edit; empty if nothing was regulated."""
+    maps: Maps | None = None
+    """`None` if not asked for; empty if the method edits no logits, so that there are none."""
 
 
 @dataclass(frozen=True)

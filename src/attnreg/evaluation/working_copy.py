@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.pictures import digest
-from attnreg.evaluation.schema import DATABASE, TABLES, check_version
+from attnreg.evaluation.schema import DATABASE, TABLES, check_version, has_table
 
 SNAPSHOT_SECONDS = 30.0
 LOCAL_ONLY = ("claims",)
@@ -83,7 +83,7 @@ class WorkingCopy:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 for table in TABLES:
-                    if table not in (*LOCAL_ONLY, "sittings"):
+                    if table not in (*LOCAL_ONLY, "sittings") and has_table(connection, table, "stored"):
                         connection.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM stored.{table}")
                 connection.execute(
                     "INSERT INTO sittings SELECT * FROM stored.sittings EXCEPT SELECT * FROM sittings ORDER BY began"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
-from attnreg.report.run import Map
+from attnreg.records import Map
 
 STEPS = ((384, 88), (384, 80), (320, 78), (256, 76), (192, 74), (160, 70), (128, 66), (96, 60), (64, 50))
 """Longest side in pixels and quality of WebP, from the best that is worth its bytes on a page to the least."""

@@ -17,6 +17,10 @@ from attnreg.report.wording import PERCENT, Unit, count, probability, unit_for
 
 NAMED = "Prompts named by whoever made this page. Below each picture: what the judge says."
 DRAWN = "Prompts drawn by lot, the categories in turn; no result had a say. Below each picture: what the judge says."
+MAPPED = (
+    " Over the picture: where that attention lies, from none (dark blue) to the most that this thing has anywhere "
+    "(yellow); one scale for before and after, another for each thing."
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def choose(run: Run, summary: Summary, wishes: Wishes) -> Chosen:
         for better, kept in ((True, helped), (False, hurt)):
             for change in most_changed(found, wishes.extremes, better):
                 kept.append((change, by_method(records, change, pair, wishes.seeds, *told)))
-    attention = _attended(run, summary, prompts)
+    attention = _attended(run, summary, prompts, bool(wishes.prompts))
     shown = [record for sheet in [*sheets, *(s for _, s in helped), *(s for _, s in hurt)] for record in sheet.records]
     pictures = [record.picture for record in shown]
     at = {(r.prompt, r.seed, r.method): r.picture for r in records}
@@ -55,17 +59,23 @@ def choose(run: Run, summary: Summary, wishes: Wishes) -> Chosen:
     return Chosen(sheets, tuple(helped), tuple(hurt), attention, tuple(pictures))
 
 
-def _attended(run: Run, summary: Summary, prompts: Sequence[str]) -> tuple[Key, ...]:
-    """The first seed of each prompt, with the method of the largest gain among those whose attention is known."""
+def _attended(run: Run, summary: Summary, prompts: Sequence[str], named: bool) -> tuple[Key, ...]:
+    """The first seed of each prompt, with the method of the largest gain among those whose attention is known.
+
+    Unless someone named the prompts, those whose maps the run keeps come first: they too were drawn by lot, but a
+    large run keeps a few only, and the lot of the sheets would seldom meet them.
+    """
     known = [key for key in run.attention if key.model == summary.model]
     gains = {row.method: row.compared.difference.value if row.compared else 0.0 for row in summary.rows}
     methods = sorted({key.method for key in known}, key=lambda method: (-gains.get(method, float("-inf")), method))
+    known = [key for key in known if key.method in methods[:1]]
+    if not named:
+        mapped = {key.prompt: key for key in known if run.maps.get(key)}
+        order = [prompt for prompt in (*prompts, *mapped) if prompt in mapped]
+        prompts = list(dict.fromkeys((*order, *prompts)))[: len(prompts)]
     found = []
     for prompt in prompts:
-        keys = sorted(
-            (key for key in known if methods and key.prompt == prompt and key.method == methods[0]),
-            key=lambda k: k.seed,
-        )
+        keys = sorted((key for key in known if key.prompt == prompt), key=lambda key: (not run.maps.get(key), key.seed))
         found += keys[:1]
     return tuple(found)
 
@@ -100,7 +110,7 @@ def panel_of(run: Run, summary: Summary, chosen: Chosen, gallery: Gallery, wishe
         ],
         "sheets_told": NAMED if wishes.prompts else DRAWN,
         "attention": _attention(run, chosen, gallery),
-        "attention_told": _attention_told(chosen),
+        "attention_told": _attention_told(run, chosen),
     }  # fmt: skip
 
 
@@ -169,12 +179,13 @@ def _table(sheet: Sheet, gallery: Gallery) -> dict[str, Any]:
     return {"caption": f"“{sheet.prompt}”", "columns": sheet.columns, "rows": rows}
 
 
-def _attention_told(chosen: Chosen) -> str:
+def _attention_told(run: Run, chosen: Chosen) -> str:
     if not chosen.attention:
         return ""
     return (
         "Mean attention of each thing that the prompt names, over the regulated layers and steps, without the edit "
         f"(hollow) and with it (filled). Method: {chosen.attention[0].method}. What has little is easily lost."
+        + (MAPPED if any(run.maps.get(key) for key in chosen.attention) else "")
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
-from attnreg.records import Record
+from attnreg.records import Map, Record
 
 BASELINE = "none"
 """The unmodified model: every comparison is with its picture of the same prompt and seed."""
@@ -40,9 +40,6 @@ class Failure:
 
 Attention = Mapping[str, tuple[float, float]]
 """Target -> its mean attention without and with the edit, as `attnreg.types.Trace.attention` gives it."""
-
-Map = Sequence[Sequence[float]]
-"""Attention of one target by position: rows of a grid, height before width."""
 
 
 @dataclass(frozen=True)
