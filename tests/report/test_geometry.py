@@ -72,3 +72,10 @@ def test_long_names_are_broken_where_they_may(name: str, lines: tuple[str, ...])
 def test_breaking_loses_nothing(name: str) -> None:
     assert "".join(wrap(name, 12)).replace(" ", "") == name.replace(" ", "")
     assert all(len(line) <= 12 for line in wrap(name, 12))
+
+
+def test_a_crowd_is_not_named_in_a_heap() -> None:
+    crowd = [Point(f"method number {i}", (0.1, 0.1 + i / 1000, 0.2), (-1.0, i / 100, 1.0)) for i in range(16)]
+    named = [len(mark.label) for mark in scatter(crowd, 340, 320).marks]
+    assert 0 < sum(map(bool, named)) < 16
+    assert all(mark.label for mark in scatter(crowd[:2], 900, 400).marks)

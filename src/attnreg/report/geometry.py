@@ -12,6 +12,8 @@ LETTER = 6.7
 """Mean width of a letter of a label, in pixels; labels are set in 12 px."""
 LINE = 15.0
 """Height of a line of a label, in pixels."""
+CROWDED = 0.1
+"""Share of a label's area that may cover others; a label that finds no better place is left out."""
 
 
 class Point(NamedTuple):
@@ -61,6 +63,7 @@ class Mark:
     x: tuple[float, float, float]
     y: tuple[float, float, float]
     label: tuple[str, ...]
+    """Lines; none where there is no room: the summary names every mark."""
     label_x: float
     label_y: float
     anchor: str
@@ -118,7 +121,11 @@ def scatter(points: Sequence[Point], width: float, height: float, letters: int =
     for point, x, y in sorted(placed, key=lambda one: (one[2][1], one[1][1])):
         label = wrap(point.name, letters)
         box, label_x, anchor = min(_places(x, y, label), key=lambda place: _cost(place[0], taken, inside))
-        taken.append(box)
+        # Of many methods in one place some stay without a name: a heap of letters names none of them.
+        if _cost(box, taken, inside) > CROWDED * (box.right - box.left) * (box.bottom - box.top):
+            label = ()
+        else:
+            taken.append(box)
         marks.append(Mark(point.name, x, y, label, label_x, box.top + LINE - 4, anchor))
     order = {point.name: i for i, point in enumerate(points)}
     return Scatter(width, height, horizontal, vertical, tuple(sorted(marks, key=lambda mark: order[mark.name])))
