@@ -13,7 +13,7 @@ help:
 	@echo 'make generate PROMPT="a frog and a blue crown"   draw it, unmodified and regulated side by side'
 	@echo 'make test                                        lint, types and tests, as CI runs them'
 	@echo 'make sheets                                      the pictures of the README, drawn again'
-	@echo 'make cost                                        what each method costs, the table of the README'
+	@echo 'make cost                                        what each method costs on the bundled model'
 	@echo 'make figures                                     how good the bundled model and its judge are'
 	@echo 'make results                                     the table of the README and its report, measured again'
 	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'

@@ -1,6 +1,6 @@
 """What a regulated picture costs: seconds a picture, paired, and tensor operations a regulated layer.
 
-`make cost` prints the table of the README. Every method draws the same prompts and seeds in one process, the order
+`make cost` prints a table. Every method draws the same prompts and seeds in one process, the order
 rotating from picture to picture, so that a machine that slows down slows all of them.
 """
 

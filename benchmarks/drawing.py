@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,10 @@ import torch
 from attnreg.attention.regulate import regulate
 from attnreg.measure.asked import Prompt
 from attnreg.models.about import POCKET, about
+
+BATCH = 8
+Job = tuple[Prompt, int]
+"""A prompt and a seed."""
 
 
 class Drawn(NamedTuple):
@@ -23,22 +28,36 @@ class Drawn(NamedTuple):
 
 
 def drawn(
-    pipe: Any, prompts: Sequence[Prompt], seeds: Sequence[int], edit: Any = None, *, batch: int = 8
+    pipe: Any, prompts: Sequence[Prompt], seeds: Sequence[int], edit: Any = None, *, steps: int | None = None
 ) -> Iterator[Drawn]:
-    """Every prompt with every seed, so many in one call of the pipeline; the same pictures whatever the batch."""
+    """Every prompt with every seed, so many in one call of the pipeline; the same pictures whatever the batch.
+
+    steps: of denoising; by default the model's own.
+    """
+    for some in batched((prompt, seed) for prompt in prompts for seed in seeds):
+        with regulate(pipe, config=edit) if edit is not None else nullcontext():
+            pictures = together(pipe, some, **({} if steps is None else {"num_inference_steps": steps}))
+        yield from (Drawn(prompt, seed, picture) for (prompt, seed), picture in zip(some, pictures, strict=True))
+
+
+def batched(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """As many prompts and seeds as are drawn in one call of the pipeline."""
+    rest = iter(jobs)
+    while some := list(islice(rest, BATCH)):
+        yield some
+
+
+def together(pipe: Any, jobs: Sequence[Job], **options: Any) -> list[Any]:
+    """The pictures of one call of the pipeline, with what the bundled model says it draws best with."""
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
-    jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
-    for start in range(0, len(jobs), batch):
-        some = jobs[start : start + batch]
-        with regulate(pipe, config=edit) if edit is not None else nullcontext():
-            pictures = pipe(
-                [prompt.text for prompt, _ in some],
-                generator=[torch.Generator().manual_seed(seed) for _, seed in some],
-                num_inference_steps=told.steps,
-                guidance_scale=told.guidance_scale,
-            ).images
-        yield from (Drawn(prompt, seed, picture) for (prompt, seed), picture in zip(some, pictures, strict=True))
+    best = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
+    pictures: list[Any] = pipe(
+        [prompt.text for prompt, _ in jobs],
+        generator=[torch.Generator().manual_seed(seed) for _, seed in jobs],
+        **best | options,
+    ).images
+    return pictures
 
 
 def pixel_distance(first: Any, second: Any) -> float:

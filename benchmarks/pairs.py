@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--prompts", default="unseen-pairs")
     parser.add_argument("--limit", type=int, default=1000, help="prompts")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="denoising steps, default: the model's own")
     parser.add_argument("--test", action="store_true", help="the test half: only for a table that will be committed")
     parser.add_argument("--out", type=Path, help="records, as JSON lines")
     arguments = parser.parse_args()
@@ -42,9 +43,9 @@ def main() -> None:
     plain: list[Any] = []
     print("| method | all things | difference | gained / lost | p | right colours too | distance | time |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for method in ["none", *arguments.methods]:
+    for method in dict.fromkeys(["none", *arguments.methods]):
         began = time.perf_counter()
-        made = list(drawn(pipe, prompts, range(arguments.seeds), edit_of(method)))
+        made = list(drawn(pipe, prompts, range(arguments.seeds), edit_of(method), steps=arguments.steps))
         seconds = (time.perf_counter() - began) / len(made)
         plain = plain or made
         for one, before, scores in zip(

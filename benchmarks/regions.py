@@ -21,14 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnreg.evaluation.prompts import halves, prompt_set
-from attnreg.measure.asked import Prompt
 from attnreg.measure.pocket import PocketJudge
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.regulation.balance import shared_anew
-from benchmarks.drawing import drawn, pixel_distance
+from benchmarks.drawing import Job, batched, drawn, pixel_distance, together
 
-Job = tuple[Prompt, int]
 MAP = 16
 SHARPNESS = 0.1
 KEPT = 0.5
@@ -133,7 +131,7 @@ def contexts(pipe: Any, texts: Sequence[str], kind: str) -> Tensor:
     return each
 
 
-def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace, batch: int = 8) -> list[Any]:
+def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace) -> list[Any]:
     """The jobs' pictures, things' own contexts read in their regions; the pipeline is left as it was."""
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
@@ -141,8 +139,8 @@ def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace, batch: i
     before = {name: module.processor for name, module in layers.items()}
     pictures: list[Any] = []
     try:
-        for start in range(0, len(jobs), batch):
-            texts = [prompt.text for prompt, _ in jobs[start : start + batch]]
+        for some in batched(jobs):
+            texts = [prompt.text for prompt, _ in some]
             forced = arguments.regions == "halves"
             hand = Regions(
                 contexts(pipe, texts, arguments.context),
@@ -161,13 +159,7 @@ def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace, batch: i
                 hand.next_step()
                 return kept
 
-            pictures += pipe(
-                texts,
-                generator=[torch.Generator().manual_seed(seed) for _, seed in jobs[start : start + batch]],
-                num_inference_steps=told.steps,
-                guidance_scale=told.guidance_scale,
-                callback_on_step_end=ended,
-            ).images
+            pictures += together(pipe, some, callback_on_step_end=ended)
     finally:
         for name, module in layers.items():
             module.processor = before[name]

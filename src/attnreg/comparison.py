@@ -19,10 +19,9 @@ from attnreg.measure.likeness import PixelDistance
 from attnreg.models.about import POCKET_NAME
 from attnreg.plot import sheet
 from attnreg.recipe import Recipe, check_writable, save_pictures
+from attnreg.records import UNMODIFIED
 from attnreg.studio import Session, fresh_name, slug
 from attnreg.types import AttnregError
-
-UNMODIFIED = "none"
 
 
 @dataclass(frozen=True)

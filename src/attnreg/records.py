@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+UNMODIFIED = "none"
+"""The method that is none: every comparison is with the unmodified model's picture of the same prompt and seed."""
 Map = Sequence[Sequence[float]]
 """Attention of one target by position: rows of a grid, height before width."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import PromptColumns
+from attnreg.regulation.grouping import membership
 from attnreg.types import Probabilities
 
 
@@ -19,9 +21,6 @@ def target_maps(probabilities: Probabilities, prompts: Sequence[PromptColumns]) 
     H: the number of heads; t: a target's columns, whose attention is their sum, as in `types.Target`. Its mean over
     the pixels is the `mass` that edits tell. All images have as many targets.
     """
-    return torch.stack(
-        [
-            torch.stack([one[..., list(columns)].float().sum(-1).mean(0) for columns in prompt.targets])
-            for one, prompt in zip(probabilities, prompts, strict=True)
-        ]
-    )
+    members = membership(tuple(prompts), probabilities.shape[-1], torch.float32, probabilities.device)[..., :-1]
+    per_token = reduce(probabilities.float(), "image head pixel token -> image pixel token", "mean")
+    return einsum(per_token, members, "image pixel token, image token target -> image target pixel")

@@ -13,12 +13,13 @@ from attnreg.evaluation.config import Config
 from attnreg.evaluation.executors import LocalExecutor
 from attnreg.evaluation.judging import Judges, batch_of
 from attnreg.evaluation.ledger import Ledger
-from attnreg.evaluation.plan import UNMODIFIED, cells_of, mapped_of, prompts_of, unmodified_of, with_unmodified
+from attnreg.evaluation.plan import cells_of, mapped_of, prompts_of, unmodified_of, with_unmodified
 from attnreg.evaluation.progress import Progress
 from attnreg.evaluation.store import Cell, Failed
 from attnreg.evaluation.tasks import Batch, Executor, OpenJudge, OpenModel, Refused
 from attnreg.measure.asked import Prompt
 from attnreg.recipe import versions
+from attnreg.records import UNMODIFIED
 
 BATCH = 16
 Say = Callable[[str], None]

@@ -18,9 +18,8 @@ from attnreg.evaluation.store import Cell, Store
 from attnreg.evaluation.tasks import Drawn, OpenJudge
 from attnreg.measure.asked import Prompt
 from attnreg.recipe import versions
+from attnreg.records import UNMODIFIED
 from attnreg.report.layouts import Found
-
-UNMODIFIED = "none"
 
 
 def take_in(

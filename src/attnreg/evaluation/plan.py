@@ -10,8 +10,7 @@ from attnreg.evaluation.prompts.split import fewer
 from attnreg.evaluation.spelling import read_method, tidy
 from attnreg.evaluation.store import Cell
 from attnreg.measure.asked import Prompt
-
-UNMODIFIED = "none"
+from attnreg.records import UNMODIFIED
 
 
 def prompts_of(config: Config) -> list[Prompt]:

@@ -15,16 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from attnreg.errors import AttnregError
 from attnreg.evaluation.set_distances import DISTANCES, FEWEST, RESAMPLES, distance_between, floor_of
 from attnreg.evaluation.store import Store
+from attnreg.measure.distributions import Matrix
 from attnreg.measure.features import Features
-from attnreg.records import Record
+from attnreg.records import UNMODIFIED, Record
+from attnreg.report.layouts import ENDINGS
 from attnreg.statistics import Interval
 
-UNMODIFIED = "none"
 AT_A_TIME = 64
 """Pictures that are open at once: those of a large model would not all fit."""
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-
-Matrix = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True)

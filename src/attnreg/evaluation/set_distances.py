@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from attnreg.errors import AttnregError
-from attnreg.measure.distributions import cmmd, frechet_distance, kernel_distance, kernel_distance_of_pairs
+from attnreg.measure.distributions import Matrix, cmmd, frechet_distance, kernel_distance, kernel_distance_of_pairs
 from attnreg.statistics import LEVEL, Interval
-
-Matrix = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnreg.errors import AttnregError
+from attnreg.records import UNMODIFIED
 from attnreg.report.embedding import Gallery
 from attnreg.report.panel import choose, panel_of
 from attnreg.report.plots import ends
-from attnreg.report.run import BASELINE, Run
+from attnreg.report.run import Run
 from attnreg.report.summary import Summary, beyond_chance, result_of, summarise, verdict
 from attnreg.report.wishes import Wishes
 from attnreg.report.wording import EXTRA, count, listed, probability, seconds
@@ -153,7 +154,7 @@ def _notes(summaries: Sequence[Summary], wishes: Wishes) -> list[str]:
         )
     ) or ["none"]
     return [
-        f"Every method is compared with “{BASELINE}”, the unmodified model, on the same prompts and seeds. The seeds "
+        f"Every method is compared with “{UNMODIFIED}”, the unmodified model, on the same prompts and seeds. The seeds "
         f"of a prompt are averaged; prompts are drawn again {wishes.resamples:,} times (bootstrap) for the 95 % "
         "intervals of means and of paired differences.",
         f"p-values: {listed(kinds)}, two-sided, over prompts, since the seeds of a prompt are not independent; "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnreg.records import Record
+from attnreg.records import UNMODIFIED, Record
 from attnreg.report.embedding import Gallery
 from attnreg.report.plots import Scale, plots_of, scale_over
-from attnreg.report.run import BASELINE, Key, Run
+from attnreg.report.run import Key, Run
 from attnreg.report.sheets import Change, Sheet, by_method, by_seed, changes, drawn_prompts, most_changed
 from attnreg.report.summary import Summary, adjusted, beyond_chance
 from attnreg.report.wishes import Wishes
@@ -46,7 +46,7 @@ def choose(run: Run, summary: Summary, wishes: Wishes) -> Chosen:
     hurt: list[tuple[Change, Sheet]] = []
     if summary.leader:
         found = changes(records, summary.leader.method, summary.score)
-        pair = [BASELINE, summary.leader.method]
+        pair = [UNMODIFIED, summary.leader.method]
         for better, kept in ((True, helped), (False, hurt)):
             for change in most_changed(found, wishes.extremes, better):
                 kept.append((change, by_method(records, change, pair, wishes.seeds, *told)))
@@ -95,7 +95,7 @@ def panel_of(run: Run, summary: Summary, chosen: Chosen, gallery: Gallery, wishe
         "numbers": {method: i for i, method in enumerate(run.methods(summary.model))},
         "most": max(row.pictures for row in rows),
         "summary_caption": f"{summary.score} on {summary.model}: {count(prompts, 'prompt')}, up to "
-        f"{count(max(row.pictures for row in rows), 'picture')} a method. Compared pairwise with {BASELINE}.",
+        f"{count(max(row.pictures for row in rows), 'picture')} a method. Compared pairwise with {UNMODIFIED}.",
         "scale": scale_over(differences),
         "memory": any(row.peak_bytes is not None for row in rows),
         "distance_unit": unit_for([one.value for one in distances], yes_no=False),
@@ -118,7 +118,7 @@ def _moved_told(summary: Summary) -> str:
     if summary.leader is None:
         return ""
     return (
-        f"The prompts whose {summary.score} changed most between {BASELINE} and {summary.leader.method}, the method "
+        f"The prompts whose {summary.score} changed most between {UNMODIFIED} and {summary.leader.method}, the method "
         "with the largest gain; seeds on which the two differ are shown first. These are the ends, not typical cases."
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attnreg.records import UNMODIFIED
 from attnreg.report.geometry import Point, scatter
-from attnreg.report.run import BASELINE
 from attnreg.report.summary import Summary
 from attnreg.report.wording import plain
 from attnreg.statistics import Interval
@@ -44,7 +44,7 @@ def plots_of(summary: Summary) -> list[dict[str, Any]]:
     """Fidelity against cost and against distance, as `drawing.html.jinja` shows them."""
     rows = summary.rows
     unit, plots = summary.unit, []
-    base = next((row for row in rows if row.method == BASELINE), None)
+    base = next((row for row in rows if row.method == UNMODIFIED), None)
     at_none = f" ({unit.value(base.mean.value)})" if base else ""
     for kind, title, x_name, caption in (
         ("extra", "Fidelity against cost", "extra time", "Gain over none against the extra time of a picture."),
@@ -63,7 +63,7 @@ def plots_of(summary: Summary) -> list[dict[str, Any]]:
         told = "; ".join(
             f"{p.name}: {plain(p.y[1], unit.decimals)} at {plain(p.x[1], 0 if kind == 'extra' else 3)}" for p in points
         )
-        everyone = [*points, Point(BASELINE, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))]
+        everyone = [*points, Point(UNMODIFIED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))]
         plots.append(
             {
                 "title": title,

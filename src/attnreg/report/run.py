@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
-from attnreg.records import Map, Record
-
-BASELINE = "none"
-"""The unmodified model: every comparison is with its picture of the same prompt and seed."""
+from attnreg.records import UNMODIFIED, Map, Record
 
 
 class Key(NamedTuple):
@@ -80,7 +77,7 @@ class Run:
     def methods(self, model: str) -> list[str]:
         """The methods of one model, the unmodified one first, the rest in the order of their first record."""
         found = dict.fromkeys(record.method for record in self.records if record.model == model)
-        return sorted(found, key=lambda method: method != BASELINE)
+        return sorted(found, key=lambda method: method != UNMODIFIED)
 
     def of(self, model: str) -> list[Record]:
         """The records of one model."""

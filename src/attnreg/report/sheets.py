@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from attnreg.errors import AttnregError
-from attnreg.records import Record
-from attnreg.report.run import BASELINE
+from attnreg.records import UNMODIFIED, Record
 from attnreg.report.wording import Unit
 
 
@@ -83,11 +82,11 @@ def changes(records: Sequence[Record], method: str, score: str) -> list[Change]:
     """Every prompt's score with a method and without, in the order of the prompts."""
     told: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
-        if score in record.scores and record.method in (BASELINE, method):
+        if score in record.scores and record.method in (UNMODIFIED, method):
             told.setdefault(record.prompt, {}).setdefault(record.method, {})[record.seed] = record.scores[score]
     found = []
     for prompt, by in told.items():
-        before, after = by.get(BASELINE, {}), by.get(method, {})
+        before, after = by.get(UNMODIFIED, {}), by.get(method, {})
         if seeds := tuple(sorted(before.keys() & after.keys())):
             found.append(
                 Change(prompt, fmean(before[seed] for seed in seeds), fmean(after[seed] for seed in seeds), seeds)

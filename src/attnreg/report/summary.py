@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from attnreg.records import Record
+from attnreg.records import UNMODIFIED, Record
 from attnreg.report.cost import extra_time
-from attnreg.report.run import BASELINE, Run, headline, is_yes_no, scores_of
+from attnreg.report.run import Run, headline, is_yes_no, scores_of
 from attnreg.report.wording import Unit, count, listed, unit_for
 from attnreg.statistics import Comparison, Interval, bootstrap, compare, holm, line_up, per_prompt
 
@@ -97,7 +97,7 @@ def summarise(
     distance = distance or (distances[0] if distances else None)
     methods = run.methods(model)
     by_method = {method: [record for record in records if record.method == method] for method in methods}
-    baseline = by_method.get(BASELINE, [])
+    baseline = by_method.get(UNMODIFIED, [])
     compared = _compared(records, methods, resamples)
     rows = []
     for method in methods:
@@ -113,7 +113,7 @@ def summarise(
                 mean=mean_of(judged, score, resamples),
                 compared=compared.get((score, method)),
                 seconds=fmean(timed) if (timed := [r.seconds for r in drawn if r.seconds > 0]) else None,
-                extra=None if method == BASELINE else extra_time(drawn, baseline),
+                extra=None if method == UNMODIFIED else extra_time(drawn, baseline),
                 distance=_distance(drawn, method, distance, resamples),
                 peak_bytes=max((record.peak_bytes for record in drawn if record.peak_bytes is not None), default=None),
             )
@@ -147,8 +147,8 @@ def _compared(records: Sequence[Record], methods: Sequence[str], resamples: int)
     for name in scores_of(records):
         judged = {m: {(r.prompt, r.seed) for r in records if r.method == m and name in r.scores} for m in methods}
         for method in methods:
-            if method != BASELINE and judged[method] & judged.get(BASELINE, set()):
-                made[name, method] = compare(line_up(records, BASELINE, method, name), resamples=resamples)
+            if method != UNMODIFIED and judged[method] & judged.get(UNMODIFIED, set()):
+                made[name, method] = compare(line_up(records, UNMODIFIED, method, name), resamples=resamples)
     adjusted = holm([one.p for one in made.values()])
     return {key: replace(one, p_holm=p) for (key, one), p in zip(made.items(), adjusted, strict=True)}
 
@@ -179,7 +179,7 @@ def verdict(compared: Comparison) -> str:
 
 
 def _distance(records: Sequence[Record], method: str, distance: str | None, resamples: int) -> Interval | None:
-    if distance is None or method == BASELINE:
+    if distance is None or method == UNMODIFIED:
         return None
     judged = [record for record in records if distance in record.scores]
     return mean_of(judged, distance, resamples) if judged else None

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
-from attnreg.records import Record
-from attnreg.report.run import BASELINE
+from attnreg.records import UNMODIFIED, Record
 from attnreg.report.summary import Row, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
 from attnreg.statistics import Interval
@@ -123,7 +122,7 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
     unit = summary.unit
     distance = unit_for([row.distance.value for row in summary.rows if row.distance], yes_no=False)
     points = f", {unit.of_difference}" if unit.of_difference else ""
-    heads = ["method", summary.score, f"difference to {BASELINE}{points} (95 % interval)", "p (Holm)"]
+    heads = ["method", summary.score, f"difference to {UNMODIFIED}{points} (95 % interval)", "p (Holm)"]
     heads += ["gained / lost"] if summary.yes_no else []
     heads += ["win / tie / loss", "seconds", "extra time"] + (["distance"] if summary.distance else [])
 
