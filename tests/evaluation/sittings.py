@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,8 @@ class Sittings:
             env=os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
         )
 
-    def start(self, kill: tuple[int, float] | None = None, pipeline: bool = False, **sitting: Any) -> None:
-        """kill: after so many lines more in the log and so many seconds: the moments are the same on a busy machine."""
+    def start(self, kill: tuple[int, int] | None = None, pipeline: bool = False, **sitting: Any) -> None:
+        """kill: after so many lines of its log and then so many calls and returns: the same moment on any machine."""
         assert self._process.stdin
         print(
             json.dumps({"kill": kill, "pipeline": pipeline, "sitting": sitting}), file=self._process.stdin, flush=True
@@ -96,31 +95,39 @@ def main() -> None:
         getattr(diffusers, name, None) or getattr(transformers, name)
     for line in sys.stdin:
         told = json.loads(line)
-        log = Path(told["sitting"]["log"])
-        before = lines_of(log)
         if (child := os.fork()) == 0:
             code = 1
             try:
+                if told["kill"]:
+                    kill_at(*told["kill"])
                 (sit_with_pipeline if told["pipeline"] else sit)(**told["sitting"])
                 code = 0
             finally:
                 os._exit(code)
-        ended, status = 0, 0
-        if told["kill"]:
-            more, seconds = told["kill"]
-            while not ended and lines_of(log) < before + more:
-                time.sleep(0.0005)
-                ended, status = os.waitpid(child, os.WNOHANG)
-            if not ended:
-                time.sleep(seconds)
-                os.kill(child, signal.SIGKILL)
-        if not ended:
-            _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
         print(abs(os.waitstatus_to_exitcode(status)), flush=True)
 
 
-def lines_of(log: Path) -> int:
-    return log.read_bytes().count(b"\n") if log.exists() else 0
+def kill_at(lines: int, calls: int) -> None:
+    """Kill this process after so many lines more of its log and then so many calls and returns of functions."""
+    write = fakes.note
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(log: str, *words: object) -> None:
+        nonlocal lines
+        write(log, *words)
+        lines -= 1
+        if lines == 0:
+            sys.setprofile(count)
+
+    fakes.note = note
+    if lines == 0:
+        sys.setprofile(count)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ def test_a_killed_pipeline_goes_on(model: Path, tmp_path: Path) -> None:
     told: dict[str, Any] = {"count": 2, "config": config, "pipeline": True}
     log = tmp_path / "log"
     with closing(Sittings("StableDiffusionPipeline", "CLIPTextModel", "CLIPTokenizer")) as sittings:
-        for more, seconds in ((0, 0.1), (2, 0.05)):
-            sittings.start((more, seconds), folder=str(tmp_path / "run"), log=str(log), **told)
+        for moment in ((0, 200_000), (2, 20_000)):
+            sittings.start(moment, folder=str(tmp_path / "run"), log=str(log), **told)
             assert sittings.ended() == signal.SIGKILL
         for folder in ("run", "undisturbed"):
             sittings.start(folder=str(tmp_path / folder), log=str(tmp_path / f"log of {folder}"), **told)
