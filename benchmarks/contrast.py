@@ -28,7 +28,7 @@ def main() -> None:
     for noun in NOUNS:
         rng = random.Random(f"contrast {noun}")
         scenes = [compose([Thing(noun)], rng) for _ in range(arguments.renderings)]
-        grounds = [Scene(scene.background, ()) for scene in scenes]
+        grounds = [Scene(scene.ground, ()) for scene in scenes]
         with torch.inference_mode():
             shown, empty = (
                 coder.encode(to_tensor(np.stack([draw(scene) for scene in some]))).latents * coder.config.scaling_factor

@@ -30,7 +30,8 @@ from attnreg.plot import sheet
 from attnreg.statistics import bootstrap, per_prompt
 from benchmarks.drawing import drawn
 from training import judge_pictures, words
-from training.render import BACKGROUNDS, SIDE, compose, draw, sprite
+from training.grounds import draw_ground, random_ground
+from training.render import compose, draw, sprite
 
 DOCS = Path(__file__).parent.parent / "docs"
 OUT = DOCS / "results" / "pocket.json"
@@ -70,17 +71,27 @@ def rendered(count: int, size: int, seed: str) -> tuple[list[Any], list[Prompt]]
 
 def free_scene(rng: random.Random, things: list[words.Thing]) -> np.ndarray:
     """A freely placed scene of exactly the things, in the model's own art."""
-    canvas = np.empty((SIDE, SIDE, 3), np.float32)
-    canvas[:] = np.array(rng.choice(BACKGROUNDS), np.float32) / 255
+    canvas = draw_ground(random_ground(rng, words.PLAIN))
     for thing, (x, y, size) in zip(things, judge_pictures.spots(len(things), rng), strict=True):
         art = sprite(thing.noun, size, thing.colour)
         judge_pictures.lay(canvas, art, round(x - size / 2), round(y - size / 2))
     return canvas
 
 
-def prompt_of(things: Sequence[words.Thing], rng: random.Random) -> Prompt:
+def prompt_of(things: Sequence[words.Thing], rng: random.Random, setting: words.Setting = words.PLAIN) -> Prompt:
     """The prompt that asks for the things."""
-    return Prompt(words.caption(list(things), rng), tuple(Thing(one.noun, one.colour) for one in things))
+    return Prompt(words.caption(list(things), rng, setting), tuple(Thing(one.noun, one.colour) for one in things))
+
+
+def set_somewhere(count: int) -> list[Prompt]:
+    """Prompts of one thing with a size, a place or at night, or several of these: "a small red car on the beach"."""
+    rng = random.Random("set somewhere")
+    made: list[Prompt] = []
+    while len(made) < count:
+        (thing,), setting = words.random_things(rng, [], 0.0), words.random_setting(rng)
+        if thing.size or setting != words.PLAIN:
+            made.append(prompt_of([thing], rng, setting))
+    return made
 
 
 def main() -> None:
@@ -146,6 +157,7 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
         "coloured": (prompt_set("coloured-things", limit=12 * seeds), 1, ">= .95"),
         "seen": (prompt_set("seen-pairs", limit=pairs), 2, ">= .80"),
         "unseen": (prompt_set("unseen-pairs", limit=pairs), 2, ".40 - .65"),
+        "with a size, a place or at night": (set_somewhere(12 * seeds), 1, ""),
     }
     every: list[Any] = []
     singles: list[Any] = []

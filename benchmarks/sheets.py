@@ -2,21 +2,28 @@
 
 `singles.png` and `pairs.png`: twelve prompts "a <noun>" and twelve "a <noun> and a <colour> <noun>", unmodified and
 regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds.
+`things.png`: all 24 single things and 24 pairs, unmodified; `settings.png`: things in sizes, places and at night.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
 
+from attnreg.evaluation.prompts import prompt_set
+from attnreg.measure.asked import Prompt
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
 from attnreg.sampling import configure, generate
+from benchmarks.drawing import drawn
+from benchmarks.pocket_figures import set_somewhere
 from training.words import COLOURS, NOUNS, OBJECTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"
@@ -38,6 +45,14 @@ def prompts(rng: random.Random) -> tuple[list[str], list[str]]:
     return singles, pairs
 
 
+def unmodified(pipe: Any, asked: Sequence[Prompt], path: Path) -> None:
+    """A sheet of the prompts' unmodified pictures, seed 0, eight in a row."""
+    pictures = [one.picture for one in drawn(pipe, asked, [0])]
+    rows = [slice(start, start + 8) for start in range(0, len(pictures), 8)]
+    texts = [prompt.text for prompt in asked]
+    sheet([pictures[row] for row in rows], captions=[texts[row] for row in rows], side=128).save(path)
+
+
 def main() -> None:
     """Draw the sheets with the bundled model and print the mean time of a picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,27 +69,30 @@ def main() -> None:
     spent: dict[str, list[float]] = {name: [] for name in edits}
 
     def draw(prompt: str, seed: int) -> list[Image]:
-        drawn = []
+        made = []
         for name, edit in edits.items():
             sample = generate(
                 pipe, prompt, edit, seed=seed, num_inference_steps=told.steps, guidance_scale=told.guidance_scale
             )
             spent[name].append(sample.seconds)
-            drawn.append(sample.picture)
-        return drawn
+            made.append(sample.picture)
+        return made
 
     for name, texts in zip(("singles", "pairs"), prompts(random.Random(0)), strict=True):
-        drawn = [draw(text, seed=0) for text in texts]
+        both = [draw(text, seed=0) for text in texts]
         # Four prompts a row: the unmodified pictures in one row, the regulated ones right below.
         rows, labels, captions = [], [], []
         for start in range(0, 12, 4):
             for i, edit in enumerate(edits):
-                rows.append([pair[i] for pair in drawn[start : start + 4]])
+                rows.append([pair[i] for pair in both[start : start + 4]])
                 labels.append(edit)
                 captions.append(texts[start : start + 4])
         sheet(rows, labels=labels, captions=captions, side=192).save(arguments.out / f"{name}.png")
     hero = list(zip(*(draw(arguments.hero, seed) for seed in range(4)), strict=True))
     sheet(hero, labels=list(edits), title=arguments.hero, side=192).save(arguments.out / "before-after.png")
+    pairs = [Prompt(text) for text in prompts(random.Random(1))[1] + prompts(random.Random(2))[1]]
+    unmodified(pipe, [*prompt_set("single-things"), *pairs], arguments.out / "things.png")
+    unmodified(pipe, set_somewhere(24), arguments.out / "settings.png")
     for name, seconds in spent.items():
         mean = sum(seconds) / len(seconds)
         print(f"{name}: {mean:.2f} s a picture (mean of {len(seconds)}, {torch.get_num_threads()} threads)")

@@ -14,15 +14,21 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor
+from torch.nn import Conv2d
 from torch.nn import functional as F
 
+from training.grounds import CELL, SIDE
 from training.loop import learn
-from training.render import CELL, SIDE, compose, draw
-from training.words import random_things, seen_pairs
+from training.render import compose, draw
+from training.words import random_setting, random_things, seen_pairs
 
 CROP = 64
 LATENT_NOISE = 0.15
-"""Standard deviation of the noise on the latents, which have deviation 1, while training."""
+"""Standard deviation of the noise on the latents, in deviations of the latents, while training."""
+SHORTEST = 0.5
+"""Deviation of the latents' shortest principal direction, in those of the longest, after `equalise`."""
+EQUAL_SCALE = 0.4
+"""Deviation of all latents after `equalise`: far inside the decoder's soft clamp at 3, which then does nothing."""
 
 
 def new_autoencoder() -> AutoencoderTiny:
@@ -41,7 +47,7 @@ def crops(count: int, side: int, rng: random.Random) -> Tensor:
     pairs = seen_pairs()
     out = np.empty((count, side, side, 3), np.uint8)
     for i in range(count):
-        scene = compose(list(random_things(rng, pairs, pair_share=0.4)), rng)
+        scene = compose(list(random_things(rng, pairs, pair_share=0.4)), rng, random_setting(rng))
         target = rng.choice(scene.placed)
         top, left = (
             min(max(start + (target.size - side) // 2 + rng.randint(-3, 3) * CELL, 0), SIDE - side) // CELL * CELL
@@ -70,6 +76,41 @@ def unit_scale_loss(latents: Tensor) -> Tensor:
     return mean.square().mean() + (variance - 1).square().mean()
 
 
+@torch.no_grad()
+def equalise(model: AutoencoderTiny, seed: int = 0) -> Tensor:
+    """Lengthen the short principal directions of the latents, in place; returns the matrix `(8, 8)` from old to new.
+
+    Diffusion drowns first what lies along short directions: there, pale things on pale ground were learnt last. The
+    matrix goes into the encoder's last and its inverse into the decoder's first convolution; nothing but the decoder's
+    soft clamp comes between, so pictures hardly change (`polish` sees to the rest). A second call changes nothing.
+    """
+    latents = model.encode(crops(256, CROP, random.Random(f"{seed} equalise")).to(model.device)).latents
+    flat = latents.movedim(1, -1).flatten(0, -2).double()
+    lengths, directions = torch.linalg.eigh(flat.T.cov())
+    lengths = lengths.sqrt()
+    longer = lengths.clamp(min=SHORTEST * lengths.max())
+    matrix: Tensor = directions * (longer / lengths) @ directions.T
+    matrix *= EQUAL_SCALE / longer.square().mean().sqrt()
+    into, out_of = model.encoder.layers[-1], model.decoder.layers[0]
+    fold_out(into, matrix)
+    fold_in(out_of, matrix.inverse())
+    return matrix
+
+
+@torch.no_grad()
+def fold_out(layer: Conv2d, matrix: Tensor) -> None:
+    """Let a convolution give `matrix` times what it gave."""
+    layer.weight.copy_(torch.einsum("oi,ihwk->ohwk", matrix, layer.weight.double()))
+    if layer.bias is not None:
+        layer.bias.copy_(matrix @ layer.bias.double())
+
+
+@torch.no_grad()
+def fold_in(layer: Conv2d, matrix: Tensor) -> None:
+    """Let a convolution read `matrix` times its input."""
+    layer.weight.copy_(torch.einsum("oihw,ik->okhw", layer.weight.double(), matrix))
+
+
 def train(
     out: Path,
     minutes: float,
@@ -96,3 +137,19 @@ def train(
 
     learn(out / "autoencoder.pt", model, loss_at, minutes, peak_rate=peak_rate, weight_decay=1e-3)
     return model
+
+
+def polish(
+    out: Path, model: AutoencoderTiny, minutes: float, *, seed: int = 0, batch: int = 24, peak_rate: float = 5e-4
+) -> None:
+    """Train the decoder alone for so many minutes, in place: the latents stay what they are. Leaves `decoder.pt`."""
+    model.encoder.requires_grad_(False)
+
+    def loss_at(step: int, share: float) -> Tensor:
+        picture = crops(batch, CROP, random.Random(f"{seed} decoder {step}")).to(model.device)
+        latents = model.encode(picture).latents
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(model.device)
+        output = model.decode(latents + LATENT_NOISE * latents.std() * noise).sample
+        return reconstruction_loss(output, picture)
+
+    learn(out / "decoder.pt", model.decoder, loss_at, minutes, peak_rate=peak_rate, weight_decay=1e-3)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.autoencoder import to_tensor
+from training.autoencoder import fold_in, fold_out, to_tensor
+from training.grounds import CELL, SIDE
 from training.loop import learn
-from training.render import CELL, SIDE, compose, draw
+from training.render import compose, draw
 from training.tokenizer import MAX_LENGTH
-from training.words import caption, random_things, seen_pairs
+from training.words import caption, random_setting, random_things, seen_pairs
 
 CONTEXT = 128
 PALE = ("mouse", "rabbit", "elephant", "white", "gray")
@@ -98,8 +99,9 @@ def encode(
         pictures = np.empty((min(64, count - start), SIDE, SIDE, 3), np.uint8)
         for i in range(len(pictures)):
             things = list(random_things(rng, pairs, pair_share=float(things_each == 2)))
-            pictures[i] = draw(compose(things, rng))
-            captions.append(caption(things, rng))
+            setting = random_setting(rng)
+            pictures[i] = draw(compose(things, rng, setting))
+            captions.append(caption(things, rng, setting))
         latents.append(autoencoder.encode(to_tensor(pictures).to(autoencoder.device)).latents.half().cpu())
     return Latents(torch.cat(latents), tokenise(tokenizer, captions))
 
@@ -108,6 +110,15 @@ def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Token columns `(caption, MAX_LENGTH)`, padded as the pipeline pads."""
     tokens: Tensor = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return tokens
+
+
+def speak(unet: UNet2DConditionModel, matrix: Tensor) -> None:
+    """Let a UNet read and write latents that a matrix `(8, 8)` has moved, in place.
+
+    Exact for clean latents; of noise, which is as long in every direction as before, it has to learn anew.
+    """
+    fold_in(unet.conv_in, matrix.inverse())
+    fold_out(unet.conv_out, matrix)
 
 
 def train(

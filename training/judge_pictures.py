@@ -12,11 +12,12 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.render import ART, BACKGROUNDS, SIDE, sprite
-from training.words import COLOURS, NOUNS, OBJECTS, Thing
+from training.grounds import SIDE, draw_ground, random_ground
+from training.render import ART, sprite
+from training.words import COLOURS, NOUNS, OBJECTS, PLACES, PLAIN, Setting, Thing
 
 FAMILIES = ("noto", "noto-v1", "fluent-flat")
-SMALLEST, LARGEST = 40, 92
+SMALLEST, LARGEST = 36, 96
 """Pixels along a side of a thing."""
 
 
@@ -39,8 +40,7 @@ def scene(rng: random.Random, things: list[Thing] | None = None) -> tuple[np.nda
         count = rng.choices(range(5), weights=(5, 30, 42, 18, 5))[0]
         things = [random_thing(rng) for _ in range(count)]
     blends = int(rng.random() < 0.25) if len(things) < 4 else 0
-    canvas = np.empty((SIDE, SIDE, 3), np.float32)
-    canvas[:] = ground(rng)
+    canvas = ground(rng)
     shown: list[Shown] = []
     for index, (x, y, size) in enumerate(spots(len(things) + blends, rng)):
         if index < len(things):
@@ -60,12 +60,16 @@ def random_thing(rng: random.Random) -> Thing:
 
 
 def ground(rng: random.Random) -> np.ndarray:
-    """The model's own grounds, or any light one."""
-    if rng.random() < 0.6:
-        rgb = np.array(rng.choice(BACKGROUNDS), np.float32) / 255
+    """The model's own grounds, plain or of a place, by day or night, or any light one; `(SIDE, SIDE, 3)`."""
+    kind = rng.random()
+    if kind < 0.45:
+        made = draw_ground(random_ground(rng, PLAIN))
+    elif kind < 0.7:
+        made = draw_ground(random_ground(rng, Setting(rng.choice([None, *PLACES]), rng.random() < 0.4)))
     else:
         rgb = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.4), rng.uniform(0.75, 1)), np.float32)
-    return (rgb + np.float32(rng.gauss(0, 0.02))).clip(0, 1)
+        made = np.broadcast_to(rgb, (SIDE, SIDE, 3))
+    return (made + np.float32(rng.gauss(0, 0.02))).clip(0, 1)
 
 
 def portrait(thing: Thing, size: int, rng: random.Random) -> np.ndarray:

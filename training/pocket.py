@@ -1,7 +1,7 @@
 """Make the bundled model from nothing: `python -m training.pocket`. Killed at any moment, it goes on where it was.
 
-Stages: autoencoder, encoded renderings, denoiser (with its text encoder), export. The minutes of each stage are its
-training budget on the machine it runs on; on a GPU the same minutes see many more pictures.
+Stages: autoencoder, encoded renderings, denoiser (with its text encoder), decoder alone, export. The minutes of each
+stage are its training budget on the machine it runs on; on a GPU the same minutes see many more pictures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer
 from attnreg.models.about import ABOUT, checksums
 from training import autoencoder, checkpoint, denoiser
 from training.tokenizer import new_tokenizer
-from training.words import COLOURS, GLUE, NOUNS, held_out_pairs
+from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs
 
 STEPS, GUIDANCE = 12, 3.0
 """What it draws with unless told otherwise: 25 steps show no more of what was asked for."""
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--autoencoder-minutes", type=float, default=30)
     parser.add_argument("--denoiser-minutes", type=float, default=90)
+    parser.add_argument("--decoder-minutes", type=float, default=20, help="the autoencoder's decoder once more, alone")
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
     parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
     arguments = parser.parse_args()
@@ -47,14 +48,21 @@ def main() -> None:
     first = StableDiffusionPipeline.from_pretrained(arguments.start) if arguments.start else None
     # An autoencoder of another class is of no use here; the UNet learns the new latents.
     old = first.vae if first and isinstance(first.vae, AutoencoderTiny) else None
+    old_factor = float(old.config["scaling_factor"]) if old else 1.0
     coder = autoencoder.train(arguments.work, arguments.autoencoder_minutes, start=old, **common)
+    matrix = autoencoder.equalise(coder)
     sets = encoded_pictures(arguments.work, coder, tokenizer, arguments.pictures, arguments.seed)
     # Crops around things vary more than whole pictures; the noise of diffusion is measured against these.
     factor = round(1 / torch.cat([one.latents for one in sets]).float().std().item(), 3)
     coder.register_to_config(scaling_factor=factor)
     singles, pairs = (denoiser.Latents(one.latents * factor, one.tokens) for one in sets)
-    start = first and (first.unet, first.text_encoder)
+    start = None
+    if first:
+        start = (first.unet, first.text_encoder)
+        if old:
+            denoiser.speak(first.unet, matrix * (factor / old_factor))
     model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, start=start, **common)
+    autoencoder.polish(arguments.work, coder, arguments.decoder_minutes, seed=arguments.seed)
     export(out, coder.cpu(), model.cpu(), tokenizer)
 
 
@@ -96,7 +104,7 @@ def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: 
     shutil.rmtree(partial, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size="15MB")
     shutil.copy(CARD, partial / "README.md")
-    words = {"things": NOUNS, "colours": list(COLOURS), "other": GLUE}
+    words = {"things": NOUNS, "colours": list(COLOURS), "other": (*GLUE, *SETTING)}
     unseen = sorted(sorted(pair) for pair in held_out_pairs())
     told = {"name": "pocket", **words, "held_out_pairs": unseen, "steps": STEPS, "guidance_scale": GUIDANCE}
     (partial / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(partial)}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Draws training pictures: sprites of vector art, tinted, on pale ground."""
+"""Draws training pictures: sprites of vector art, tinted, on the ground that the caption tells."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import numpy as np
 from PIL import Image
 from resvg_py import svg_to_bytes
 
-from training.words import COLOURS, Thing
+from training.grounds import CELL, SIDE, Ground, draw_ground, random_ground
+from training.words import COLOURS, PLAIN, Setting, Thing
 
 ART = Path(__file__).parent / "art"
-SIDE = 128
-"""Pixels along a side of a picture."""
-CELL = 8
-"""Things sit on multiples of this many pixels, one cell of the latent: the same sprite gives the same latent."""
-BACKGROUNDS = (
-    (176, 204, 236), (184, 220, 190), (236, 200, 196), (210, 194, 232), (240, 220, 164), (196, 222, 224),
-)  # fmt: skip
-"""Light enough for black things, deep enough for white ones."""
-SINGLE_SIZE, PAIR_SIZE = 80, 56
+SINGLE_SIZES, PAIR_SIZES = (64, 80), (48, 56)
+"""Pixels along a side of a thing whose size the caption does not tell. Few sizes, and places on whole cells: the same
+sprite gives the same latent, and a small budget of training buys things that can be recognised."""
+SMALL, LARGE_SINGLE, LARGE_OF_PAIR = 40, 96, 64
+ASIDE = 3
+"""Cells that a thing may lie off the middle, where there is room."""
 
 
 @functools.cache
@@ -63,23 +61,36 @@ def on_cell(rng: random.Random, low: int, high: int) -> int:
     return CELL * rng.randint(-(-low // CELL), high // CELL)
 
 
-def places(count: int, rng: random.Random) -> list[tuple[int, int, int]]:
-    """`(left, top, size)` for each thing: one near the middle, or two side by side in either order.
+def size_of(thing: Thing, things: int, rng: random.Random) -> int:
+    """Pixels along a side of a thing in a picture of so many."""
+    if thing.size == "small":
+        return SMALL
+    if thing.size == "large":
+        return LARGE_SINGLE if things == 1 else LARGE_OF_PAIR
+    return rng.choice(SINGLE_SIZES if things == 1 else PAIR_SIZES)
 
-    Few places and one size each: what a small budget of training buys is things that can be recognised.
+
+def places(sizes: list[int], rng: random.Random) -> list[tuple[int, int]]:
+    """`(left, top)` for each thing: one about the middle; two side by side or, one time in four, one above the other.
+
+    Two lie in a half each, in either order, and somewhere about the middle of it.
     """
-    if count == 1:
-        low, high = (SIDE - SINGLE_SIZE) // 2 - CELL, (SIDE - SINGLE_SIZE) // 2 + CELL
-        return [(on_cell(rng, low, high), on_cell(rng, low, high), SINGLE_SIZE)]
-    if count != 2:
-        raise ValueError(f"one or two things can be placed, not {count}")
-    lefts = [0, CELL, SIDE // 2, SIDE // 2 + CELL]
-    middle = (SIDE - PAIR_SIZE) // 2 // CELL * CELL
-    spots = [
-        (rng.choice(half), on_cell(rng, middle - CELL, middle + CELL), PAIR_SIZE) for half in (lefts[:2], lefts[2:])
-    ]
-    rng.shuffle(spots)
-    return spots
+    if len(sizes) == 1:
+        return [(about_the_middle(sizes[0], rng), about_the_middle(sizes[0], rng))]
+    if len(sizes) != 2:
+        raise ValueError(f"one or two things can be placed, not {len(sizes)}")
+    halves = [0, SIDE // 2]
+    rng.shuffle(halves)
+    along = [on_cell(rng, half, half + SIDE // 2 - size) for half, size in zip(halves, sizes, strict=True)]
+    across = [about_the_middle(size, rng) for size in sizes]
+    upright = rng.random() < 0.25
+    return list(zip(across, along, strict=True)) if upright else list(zip(along, across, strict=True))
+
+
+def about_the_middle(size: int, rng: random.Random) -> int:
+    """Left or top edge of a thing within `ASIDE` cells of the middle and inside of the picture."""
+    room = SIDE - size
+    return on_cell(rng, max(room // 2 - ASIDE * CELL, 0), min(room // 2 + ASIDE * CELL, room))
 
 
 @dataclass(frozen=True)
@@ -96,21 +107,21 @@ class Placed:
 class Scene:
     """Everything that decides a picture."""
 
-    background: tuple[int, int, int]
+    ground: Ground
     placed: tuple[Placed, ...]
 
 
-def compose(things: list[Thing], rng: random.Random) -> Scene:
+def compose(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -> Scene:
     """A scene that shows the things, each once."""
-    spots = places(len(things), rng)
-    placed = [Placed(thing, *spot) for thing, spot in zip(things, spots, strict=True)]
-    return Scene(rng.choice(BACKGROUNDS), tuple(placed))
+    sizes = [size_of(thing, len(things), rng) for thing in things]
+    spots = places(sizes, rng)
+    placed = [Placed(thing, *spot, size) for thing, spot, size in zip(things, spots, sizes, strict=True)]
+    return Scene(random_ground(rng, setting), tuple(placed))
 
 
 def draw(scene: Scene) -> np.ndarray:
     """The picture of a scene, uint8 `(SIDE, SIDE, 3)`."""
-    canvas = np.empty((SIDE, SIDE, 3), np.float32)
-    canvas[:] = np.array(scene.background, np.float32) / 255
+    canvas = draw_ground(scene.ground)
     for placed in scene.placed:
         paste(canvas, sprite(placed.thing.noun, placed.size, placed.thing.colour), placed.left, placed.top)
     return (canvas * 255 + 0.5).clip(0, 255).astype(np.uint8)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from transformers import CLIPTokenizer
 
-from training.words import COLOURS, GLUE, NOUNS
+from training.words import COLOURS, GLUE, NOUNS, SETTING
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_LENGTH = 32
 """Columns of the text encoder: room for four things with their colours."""
 NEXT_RING = (
-    "small", "large", "in", "on", "the", "at", "night", "snow", "beach", "forest", "flat", "style", "left", "right",
-    "to", "under", "above", "four", "cats", "dogs", "apples", "photo", "picture", "next",
+    "flat", "style", "left", "right", "to", "under", "above", "four", "cats", "dogs", "apples", "photo", "picture",
+    "next",
 )  # fmt: skip
 """Words with a token of their own already, so that later models can learn them without new columns."""
 
@@ -52,7 +52,7 @@ def split(word: str, merges: list[tuple[str, str]]) -> list[str]:
 
 def new_tokenizer() -> CLIPTokenizer:
     """The tokenizer as `StableDiffusionPipeline` expects it; padding is the end-of-text token, as there."""
-    words = [word for word in (*NOUNS, *COLOURS, *GLUE, *NEXT_RING) if len(word) > 1]
+    words = [word for word in (*NOUNS, *COLOURS, *GLUE, *SETTING, *NEXT_RING) if len(word) > 1]
     merges = merges_for(words)
     letters = byte_alphabet()
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *dict.fromkeys(a + b for a, b in merges), START, END]

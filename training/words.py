@@ -30,22 +30,45 @@ COLOURS = {
 GLUE = ("a", "an", "and", "with", ",", "three", "two", "of")
 """Words that carry no thing."""
 
+SIZES = ("small", "large")
+PLACES = {"snow": "in the snow", "beach": "on the beach", "forest": "in the forest"}
+"""Word of a place -> how a caption says it."""
+NIGHT = "at night"
+SETTING = (*SIZES, "in", "on", "the", "at", "night", *PLACES)
+"""The words of sizes, places and night."""
+
 HELD_OUT_SHARE = 0.4
 """Share of the noun pairs that no training picture shows together."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A noun and, if the caption names one, its colour."""
+    """A noun and, if the caption names them, its colour and size."""
 
     noun: str
     colour: str | None = None
+    size: str | None = None
 
     def phrase(self, rng: random.Random) -> str:
-        """With its article: "a red car". Sometimes "a elephant", as the Attend-and-Excite prompts write."""
-        words = f"{self.colour} {self.noun}" if self.colour else self.noun
+        """With its article: "a small red car". Sometimes "a elephant", as the Attend-and-Excite prompts write."""
+        words = " ".join(word for word in (self.size, self.colour, self.noun) if word)
         article = "an" if words[0] in "aeiou" and rng.random() < 0.5 else "a"
         return f"{article} {words}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and when a picture plays, as far as its caption says."""
+
+    place: str | None = None
+    night: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (PLACES.get(self.place or ""), NIGHT if self.night else "") if word)
+
+
+PLAIN = Setting()
+"""Nothing is said: plain ground by day."""
 
 
 def held_out_pairs() -> frozenset[frozenset[str]]:
@@ -61,18 +84,29 @@ def seen_pairs() -> list[tuple[str, str]]:
     return [pair for pair in itertools.combinations(NOUNS, 2) if frozenset(pair) not in held_out]
 
 
-def caption(things: list[Thing], rng: random.Random) -> str:
-    """A sentence that names the things: "a lion with a blue balloon", "a cat, a frog and a red car"."""
+def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -> str:
+    """A sentence that names the things: "a lion with a blue balloon", "a cat, a frog and a small car on the beach"."""
     phrases = [thing.phrase(rng) for thing in things]
     if len(phrases) == 2 and things[1].noun in OBJECTS and rng.random() < 0.3:
-        return " with ".join(phrases)
-    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+        sentence = " with ".join(phrases)
+    else:
+        sentence = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+    return f"{sentence} {setting}".strip()
 
 
 def random_things(rng: random.Random, pairs: list[tuple[str, str]], pair_share: float) -> Iterator[Thing]:
-    """One thing, or with probability `pair_share` two of an allowed pair in either order; objects mostly coloured."""
+    """One thing, or with probability `pair_share` two of an allowed pair in either order.
+
+    Objects are mostly coloured; one thing in five has its size told.
+    """
     nouns = list(rng.choice(pairs)) if rng.random() < pair_share else [rng.choice(NOUNS)]
     rng.shuffle(nouns)
     for noun in nouns:
         coloured = noun in OBJECTS and rng.random() < 0.7
-        yield Thing(noun, rng.choice(list(COLOURS)) if coloured else None)
+        sized = rng.random() < 0.2
+        yield Thing(noun, rng.choice(list(COLOURS)) if coloured else None, rng.choice(SIZES) if sized else None)
+
+
+def random_setting(rng: random.Random) -> Setting:
+    """Mostly none is told."""
+    return Setting(rng.choice(list(PLACES)) if rng.random() < 0.25 else None, rng.random() < 0.12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -20,7 +22,8 @@ from attnreg.models.load import load_pipeline
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.sampling import generate
 from training import autoencoder, checkpoint, denoiser, loop, pocket
-from training.render import BACKGROUNDS, CELL, SIDE, Placed, Scene, compose, draw, sprite
+from training.grounds import BACKGROUNDS, CELL, SIDE, Ground, draw_ground, random_ground
+from training.render import Placed, Scene, compose, draw, sprite
 from training.tokenizer import END, MAX_LENGTH, NEXT_RING, merges_for, new_tokenizer, split
 from training.words import (
     COLOURS,
@@ -28,16 +31,24 @@ from training.words import (
     HELD_OUT_SHARE,
     NOUNS,
     OBJECTS,
+    PLACES,
+    SETTING,
+    SIZES,
+    Setting,
     Thing,
     caption,
     held_out_pairs,
+    random_setting,
     random_things,
     seen_pairs,
 )
 
 TOKENIZER = new_tokenizer()
-WORDS = (*NOUNS, *COLOURS, *GLUE, *NEXT_RING)
-things = st.builds(Thing, st.sampled_from(NOUNS), st.none() | st.sampled_from(list(COLOURS)))
+WORDS = (*NOUNS, *COLOURS, *GLUE, *SETTING, *NEXT_RING)
+SETTINGS = [Setting(place, night) for place in (None, *PLACES) for night in (False, True)]
+things = st.builds(
+    Thing, st.sampled_from(NOUNS), st.none() | st.sampled_from(list(COLOURS)), st.none() | st.sampled_from(SIZES)
+)
 
 
 # --- words --------------------------------------------------------------------------------------------------------
@@ -81,20 +92,26 @@ def test_the_merges_mean_what_the_tokenizer_makes_of_them(word: str) -> None:
 
 
 def test_captions_fit_and_are_padded_with_the_end() -> None:
-    longest = ", ".join("an orange elephant" for _ in range(4)) + " and a cat"
+    longest = ", ".join("a large orange elephant" for _ in range(4)) + " and a small cat in the forest at night"
     tokens = denoiser.tokenise(TOKENIZER, ["", longest])
     assert tokens.shape == (2, MAX_LENGTH)
     assert (tokens[0, 1:] == TOKENIZER.eos_token_id).all()
     assert TOKENIZER.decode(tokens[1], skip_special_tokens=True).split() == longest.replace(",", " ,").split()
 
 
-@given(named=st.lists(things, min_size=1, max_size=3), seed=st.integers(0, 99))
-def test_captions_name_each_thing_once_in_order(named: list[Thing], seed: int) -> None:
-    sentence = caption(named, random.Random(seed))
-    found = re.findall(rf"\ban? (?:({'|'.join(COLOURS)}) )?({'|'.join(NOUNS)})\b", sentence)
-    assert found == [(thing.colour or "", thing.noun) for thing in named]
+@given(named=st.lists(things, min_size=1, max_size=3), setting=st.sampled_from(SETTINGS), seed=st.integers(0, 99))
+def test_captions_name_each_thing_once_in_order(named: list[Thing], setting: Setting, seed: int) -> None:
+    sentence = caption(named, random.Random(seed), setting)
+    sizes, colours = "|".join(SIZES), "|".join(COLOURS)
+    found = re.findall(rf"\ban? (?:({sizes}) )?(?:({colours}) )?({'|'.join(NOUNS)})\b", sentence)
+    assert found == [(thing.size or "", thing.colour or "", thing.noun) for thing in named]
     assert set(re.findall(r"\w+|,", sentence)) <= set(WORDS)
-    assert len(sentence.split()) == 2 * len(named) + sum(t.colour is not None for t in named) + (len(named) > 1)
+    told = sum((t.colour is not None) + (t.size is not None) for t in named)
+    assert len(sentence.split()) == 2 * len(named) + told + (len(named) > 1) + len(str(setting).split())
+    assert sentence.endswith(str(setting))
+    assert ("at night" in sentence) == setting.night
+    assert {place for place in PLACES if place in sentence} == {setting.place} - {None}
+    assert len(TOKENIZER(sentence).input_ids) <= MAX_LENGTH
     if " with " in sentence:
         assert len(named) == 2
         assert named[1].noun in OBJECTS
@@ -126,16 +143,21 @@ def test_held_out_pairs_are_never_shown() -> None:
     assert {scene[0].noun for scene in drawn if len(scene) == 1} == set(NOUNS)
     assert {thing.colour for scene in drawn for thing in scene if thing.noun not in OBJECTS} == {None}
     assert {thing.colour for scene in drawn for thing in scene if thing.noun in OBJECTS} == {None, *COLOURS}
+    assert {thing.size for scene in drawn for thing in scene} == {None, *SIZES}
+    assert {random_setting(rng) for _ in range(300)} == set(SETTINGS)
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [None, *SIZES])
 @pytest.mark.parametrize("count", [1, 2])
-def test_things_lie_inside_the_picture_and_apart(count: int) -> None:
+def test_things_lie_inside_the_picture_and_apart(count: int, size: str | None) -> None:
     """In a hundred scenes; in the first few of them, what is drawn keeps to the things' squares and fills them."""
+    uprights = 0
     for seed in range(100):
-        scene = compose([Thing("cat"), Thing("car", "red")][:count], random.Random(seed))
+        named = [Thing("cat", size=size), Thing("car", "red", size)][:count]
+        scene = compose(named, random.Random(seed), SETTINGS[seed % len(SETTINGS)])
         assert [placed.thing.noun for placed in scene.placed] == ["cat", "car"][:count]
         owner = np.full((SIDE, SIDE), -1)
         for index, placed in enumerate(scene.placed):
@@ -146,10 +168,43 @@ def test_things_lie_inside_the_picture_and_apart(count: int) -> None:
             assert (square == -1).all(), "two things overlap"
             square[:] = index
         if seed < 5:
-            changed = (draw(scene) != scene.background).any(-1)
+            empty = (255 * draw_ground(scene.ground) + 0.5).astype(np.uint8)
+            changed = (draw(scene) != empty).any(-1)
             assert not changed[owner == -1].any(), "something is drawn outside of the things' squares"
             for index in range(count):
                 assert changed[owner == index].mean() > 0.15, "a thing is missing"
+        if count == 2:
+            tops = [placed.top for placed in scene.placed]
+            uprights += abs(tops[0] - tops[1]) >= SIDE // 2 - CELL * 3
+    assert count == 1 or 10 < uprights < 50, "some pairs stand one above the other"
+
+
+def test_a_told_size_is_kept() -> None:
+    def sides(size: str | None, count: int) -> set[int]:
+        named = [Thing("cat", size=size)] * count
+        return {placed.size for seed in range(40) for placed in compose(named, random.Random(seed)).placed}
+
+    for count in (1, 2):
+        assert max(sides("small", count)) < min(sides(None, count))
+        assert max(sides(None, count)) < min(sides("large", count))
+        assert len(sides(None, count)) == 2
+
+
+def test_every_setting_looks_its_own_way() -> None:
+    """By night darker and bluer; places differ from each other and from plain ground, which has one colour."""
+    drawn = {setting: draw_ground(Ground(setting, BACKGROUNDS[0], 48)) for setting in SETTINGS}
+    for setting, picture in drawn.items():
+        assert picture.shape == (SIDE, SIDE, 3)
+        assert 0 <= picture.min() <= picture.max() <= 1
+        assert (len(np.unique(picture.reshape(-1, 3), axis=0)) == 1) == (setting.place is None)
+        if setting.night:
+            day = drawn[Setting(setting.place)]
+            assert picture.mean() < 0.6 * day.mean()
+            assert picture[..., 2].sum() / picture.sum() > day[..., 2].sum() / day.sum()
+    apart = [abs(one - other).mean() for one, other in itertools.combinations(drawn.values(), 2)]
+    assert min(apart) > 0.04
+    horizons = {random_ground(random.Random(seed), Setting("beach")).horizon for seed in range(20)}
+    assert len(horizons) == 3
 
 
 def test_the_seed_decides_the_picture() -> None:
@@ -190,12 +245,18 @@ def test_a_tint_hits_its_colour(noun: str, colour: str) -> None:
 
 
 def test_a_thing_is_seen_in_its_colour() -> None:
-    scene = Scene(BACKGROUNDS[0], (Placed(Thing("balloon", "blue"), 24, 24, 80),))
+    scene = Scene(Ground(Setting(), BACKGROUNDS[0], 48), (Placed(Thing("balloon", "blue"), 24, 24, 80),))
     red, _, blue = (draw(scene)[24:104, 24:104][sprite("balloon", 80)[..., 3] > 0.95]).mean(0)
     assert blue > red + 80
 
 
 # --- latents ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh() -> AutoencoderTiny:
+    torch.manual_seed(0)
+    return autoencoder.new_autoencoder()
 
 
 def test_crops_are_pictures_of_things() -> None:
@@ -228,6 +289,46 @@ def test_the_loss_of_a_picture_itself_is_zero() -> None:
     picture = autoencoder.crops(2, 64, random.Random(0))
     assert autoencoder.reconstruction_loss(picture, picture) == 0
     assert autoencoder.reconstruction_loss(picture + 0.1, picture).item() == pytest.approx(0.1 + 0.01 + 0.1, abs=1e-5)
+
+
+def test_latents_are_made_equally_long_and_pictures_stay(fresh: AutoencoderTiny) -> None:
+    """From a net whose latents are as unequal as they come: the soft clamp is all that may change a picture."""
+    with torch.no_grad():
+        fresh.encoder.layers[-1].weight.mul_(torch.logspace(-1, 1, 8)[:, None, None, None])
+        fresh.encoder.layers[-1].weight.mul_(0.02)
+    pictures = autoencoder.crops(8, 64, random.Random(1))
+    with torch.no_grad():
+        latents = fresh.encode(pictures).latents
+        before = fresh.decode(latents).sample
+        matrix = autoencoder.equalise(fresh)
+        moved = fresh.encode(pictures).latents
+        after = fresh.decode(moved).sample
+    torch.testing.assert_close(moved, torch.einsum("oi,nihw->nohw", matrix.float(), latents), rtol=1e-4, atol=1e-5)
+    assert (after - before).abs().mean() < 0.05 * before.std()
+    many = fresh.encode(autoencoder.crops(256, 64, random.Random("0 equalise"))).latents
+    lengths = torch.linalg.eigvalsh(many.movedim(1, -1).flatten(0, -2).T.cov()).sqrt()
+    assert (lengths.min() / lengths.max()).item() == pytest.approx(autoencoder.SHORTEST, rel=1e-3)
+    assert lengths.square().mean().sqrt().item() == pytest.approx(autoencoder.EQUAL_SCALE, rel=1e-3)
+    torch.testing.assert_close(autoencoder.equalise(fresh), torch.eye(8).double(), rtol=0, atol=1e-3)
+
+
+def test_a_unet_reads_and_writes_moved_latents() -> None:
+    unet = denoiser.Model(TOKENIZER).unet.eval()
+    context, latents = torch.randn(1, MAX_LENGTH, denoiser.CONTEXT), torch.randn(1, 8, 16, 16)
+    matrix = torch.eye(8).double() + 0.2 * torch.randn(8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        said = unet(latents, 500, encoder_hidden_states=context).sample
+        denoiser.speak(unet, matrix)
+        moved = torch.einsum("oi,nihw->nohw", matrix.float(), latents)
+        again = unet(moved, 500, encoder_hidden_states=context).sample
+    torch.testing.assert_close(again, torch.einsum("oi,nihw->nohw", matrix.float(), said), rtol=1e-3, atol=1e-4)
+
+
+def test_polishing_leaves_the_latents_alone(fresh: AutoencoderTiny, tmp_path: Path) -> None:
+    encoder, decoder = copy.deepcopy((fresh.encoder, fresh.decoder))
+    autoencoder.polish(tmp_path, fresh, 0.0001, batch=2)
+    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), fresh.encoder.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(decoder.parameters(), fresh.decoder.parameters(), strict=True))
 
 
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,12 +408,12 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     """One step of each stage: the directory opens, knows its words and draws; a second run has nothing left to do."""
     work, out = tmp_path / "work", tmp_path / "model"
     budget = [
-        f"--{stage}-minutes=0.0001" for stage in ("autoencoder", "denoiser")
+        f"--{stage}-minutes=0.0001" for stage in ("autoencoder", "denoiser", "decoder")
     ] + ["--pictures=8", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["pocket", *budget])
     pocket.main()
-    assert {path.name for path in work.iterdir()} == {"autoencoder.pt", "latents.pt", "denoiser.pt"}
-    for name in ("autoencoder", "denoiser"):
+    assert {path.name for path in work.iterdir()} == {"autoencoder.pt", "latents.pt", "denoiser.pt", "decoder.pt"}
+    for name in ("autoencoder", "denoiser", "decoder"):
         state = checkpoint.load(work / f"{name}.pt")
         assert state
         assert state["step"] == 1
@@ -325,7 +426,7 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
     told = about(out)
     assert told
-    assert (told.things, told.colours, told.other) == (NOUNS, tuple(COLOURS), GLUE)
+    assert (told.things, told.colours, told.other) == (NOUNS, tuple(COLOURS), (*GLUE, *SETTING))
     assert damaged(out) == []
     assert {path.suffix for path in out.rglob("*.*")} <= {".json", ".safetensors", ".md", ".txt"}
     pipe = load_pipeline(str(out), device="cpu")
@@ -336,7 +437,7 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert drawn.trace.regulated_steps == 1
 
     made = checksums(out)
-    monkeypatch.setattr(autoencoder, "crops", None)
+    monkeypatch.setattr(autoencoder, "reconstruction_loss", None)
     monkeypatch.setattr(denoiser, "encode", None)
     monkeypatch.setattr(denoiser.Model, "forward", None)
     pocket.main()
