@@ -12,8 +12,6 @@ LETTER = 6.7
 """Mean width of a letter of a label, in pixels; labels are set in 12 px."""
 LINE = 15.0
 """Height of a line of a label, in pixels."""
-CROWDED = 0.1
-"""Share of a label's area that may cover others; a label that finds no better place is left out."""
 
 
 class Point(NamedTuple):
@@ -23,6 +21,8 @@ class Point(NamedTuple):
     x: tuple[float, float, float]
     """Low, middle, high."""
     y: tuple[float, float, float]
+    label: str = ""
+    """What stands beside its mark, if not the name."""
 
 
 class Box(NamedTuple):
@@ -63,7 +63,7 @@ class Mark:
     x: tuple[float, float, float]
     y: tuple[float, float, float]
     label: tuple[str, ...]
-    """Lines; none where there is no room: the summary names every mark."""
+    """Lines."""
     label_x: float
     label_y: float
     anchor: str
@@ -91,12 +91,21 @@ def ticks(low: float, high: float, about: int = 5) -> tuple[float, ...]:
     return tuple(round(index * step, 12) for index in range(first, last + 1))
 
 
+def axis(start: float, end: float, values: Sequence[float], about: int) -> Axis:
+    """An axis between two pixels that shows zero and all values, up to the next tick or a little beyond the last."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    every = ticks(low, high, about)
+    margin = 0.02 * (high - low)
+    low = max(every[0], low - margin) if low < 0 else every[0]
+    return Axis(start, end, low, every[-1], tuple(tick for tick in every if tick >= low))
+
+
 def wrap(name: str, letters: int) -> tuple[str, ...]:
     """A method's name in lines: broken after a sign of punctuation where it would be longer than `letters`."""
     lines: list[str] = []
     rest = name
     while len(rest) > letters:
-        breaks = [i + 1 for i, sign in enumerate(rest[:letters]) if sign in ":,_-= " and i > 2]
+        breaks = [i + 1 for i, sign in enumerate(rest[:letters]) if sign in ":,_-=+ " and i > 2]
         if "(" in rest[4:letters]:
             breaks = [rest.index("(", 4)]
         cut = breaks[-1] if breaks else letters
@@ -107,10 +116,8 @@ def wrap(name: str, letters: int) -> tuple[str, ...]:
 
 def scatter(points: Sequence[Point], width: float, height: float, letters: int = 30) -> Scatter:
     """Lay out a plot of `width` x `height` pixels; both axes include zero, where the unmodified model is."""
-    across = ticks(min(0.0, *(p.x[0] for p in points)), max(0.0, *(p.x[2] for p in points)), 5 if width > 500 else 4)
-    up = ticks(min(0.0, *(p.y[0] for p in points)), max(0.0, *(p.y[2] for p in points)))
-    horizontal = Axis(46.0, width - 26.0, across[0], across[-1], across)
-    vertical = Axis(height - 48.0, 28.0, up[0], up[-1], up)
+    horizontal = axis(46.0, width - 26.0, [end for p in points for end in p.x], 5 if width > 500 else 4)
+    vertical = axis(height - 48.0, 28.0, [end for p in points for end in p.y], 5)
     inside = Box(horizontal.start, vertical.end - 10, width, vertical.start)
     placed: list[tuple[Point, tuple[float, float, float], tuple[float, float, float]]] = [
         (p, _pixels(horizontal, p.x), _pixels(vertical, p.y)) for p in points
@@ -119,13 +126,9 @@ def scatter(points: Sequence[Point], width: float, height: float, letters: int =
     marks = []
     # From the top down, so that a label gives way to those above it.
     for point, x, y in sorted(placed, key=lambda one: (one[2][1], one[1][1])):
-        label = wrap(point.name, letters)
+        label = wrap(point.label or point.name, letters)
         box, label_x, anchor = min(_places(x, y, label), key=lambda place: _cost(place[0], taken, inside))
-        # Of many methods in one place some stay without a name: a heap of letters names none of them.
-        if _cost(box, taken, inside) > CROWDED * (box.right - box.left) * (box.bottom - box.top):
-            label = ()
-        else:
-            taken.append(box)
+        taken.append(box)
         marks.append(Mark(point.name, x, y, label, label_x, box.top + LINE - 4, anchor))
     order = {point.name: i for i, point in enumerate(points)}
     return Scatter(width, height, horizontal, vertical, tuple(sorted(marks, key=lambda mark: order[mark.name])))
@@ -150,7 +153,7 @@ def _places(
     """Where a label may stand, best first: beside its mark, higher and lower, further off."""
     wide, tall = max(map(len, label)) * LETTER, len(label) * LINE
     found = []
-    for away, shift in product((0, 14, 34, 60), (0.0, -0.9, 0.9, -1.8, 1.8, -3.0, 3.0)):
+    for away, shift in product((0, 14, 34), (0.0, -0.9, 0.9, -1.8, 1.8, -3.0, 3.0)):
         top = y[1] - tall / 2 + shift * (tall / 2 + 6)
         right, left = x[1] + 11 + away, x[1] - 11 - away
         found.append((Box(right, top, right + wide, top + tall), right, "start"))

@@ -82,7 +82,7 @@ def _environment() -> Environment:
     def breakable(name: str) -> Markup:
         """Long names may break after their punctuation."""
         text = escape(name)
-        for sign in ("(", ",", "/", ":", "-", "_"):
+        for sign in ("(", ",", "/", ":", "-", "_", "+"):
             text = text.replace(sign, (Markup("<wbr>") + sign) if sign == "(" else sign + Markup("<wbr>"))
         return text
 

@@ -15,6 +15,8 @@ from attnreg.report.summary import Summary, adjusted, beyond_chance
 from attnreg.report.wishes import Wishes
 from attnreg.report.wording import PERCENT, Unit, count, probability, unit_for
 
+MANY = 8
+"""Of more methods than this, marks come twice; plots then tell methods by their number in the summary."""
 NAMED = "Prompts named by whoever made this page. Below each picture: what the judge says."
 DRAWN = "Prompts drawn by lot, the categories in turn; no result had a say. Below each picture: what the judge says."
 MAPPED = (
@@ -88,18 +90,22 @@ def panel_of(run: Run, summary: Summary, chosen: Chosen, gallery: Gallery, wishe
     distances = [row.distance for row in rows if row.distance]
     records = run.of(summary.model)
     prompts = len({r.prompt for r in records})
+    numbers = {method: i for i, method in enumerate(run.methods(summary.model))}
+    # Of many methods in one place a heap of names tells none.
+    short = {method: str(i) for method, i in numbers.items()} if len(numbers) > MANY else {}
     return {
         "summary": summary,
         "mark": f"-{run.models.index(summary.model)}" if several else "",
         "of": f": {summary.model}" if several else "",
-        "numbers": {method: i for i, method in enumerate(run.methods(summary.model))},
+        "numbers": numbers,
+        "numbered": bool(short),
         "most": max(row.pictures for row in rows),
         "summary_caption": f"{summary.score} on {summary.model}: {count(prompts, 'prompt')}, up to "
         f"{count(max(row.pictures for row in rows), 'picture')} a method. Compared pairwise with {UNMODIFIED}.",
         "scale": scale_over(differences),
         "memory": any(row.peak_bytes is not None for row in rows),
         "distance_unit": unit_for([one.value for one in distances], yes_no=False),
-        "plots": plots_of(summary),
+        "plots": plots_of(summary, short),
         "bar_scale": scale_over([mean for category in summary.categories for _, mean in category.means]),
         "others": _others(summary) if len(summary.scores) > 1 else [],
         "helped": [_card(change, sheet, summary, gallery) for change, sheet in chosen.helped],

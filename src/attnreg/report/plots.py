@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,11 @@ def scale_over(intervals: Sequence[Interval]) -> Scale:
     return Scale(min(0.0, *drawn, 0.0), max(0.0, *drawn, 0.0))
 
 
-def plots_of(summary: Summary) -> list[dict[str, Any]]:
-    """Fidelity against cost and against distance, as `drawing.html.jinja` shows them."""
+def plots_of(summary: Summary, short: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Fidelity against cost and against distance, as `drawing.html.jinja` shows them.
+
+    short: of the methods whose name is too much for a plot, what stands beside their marks.
+    """
     rows = summary.rows
     unit, plots = summary.unit, []
     base = next((row for row in rows if row.method == UNMODIFIED), None)
@@ -57,13 +60,14 @@ def plots_of(summary: Summary) -> list[dict[str, Any]]:
             if x and row.compared:
                 factor, y = unit.factor, row.compared.difference
                 along = 100.0 if kind == "extra" else 1.0
-                points.append(Point(row.method, _scaled(x, along), _scaled(y, factor)))
+                points.append(Point(row.method, _scaled(x, along), _scaled(y, factor), short.get(row.method, "")))
         if not points:
             continue
         told = "; ".join(
             f"{p.name}: {plain(p.y[1], unit.decimals)} at {plain(p.x[1], 0 if kind == 'extra' else 3)}" for p in points
         )
-        everyone = [*points, Point(UNMODIFIED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))]
+        nothing = (0.0, 0.0, 0.0)
+        everyone = [*points, Point(UNMODIFIED, nothing, nothing, short.get(UNMODIFIED, ""))]
         plots.append(
             {
                 "title": title,
