@@ -2,7 +2,8 @@
 
 `python -m benchmarks.regions`: an instrument, no method. In every cross-attention layer the conditional rows get
 `(1 - share) * whole prompt + share * sum_t r_t(x) * context of thing t`. `--regions halves` forces the first thing to
-the left; `own` takes `r` from the model's attention in the step before, balanced. `--context alone` encodes "a bear";
+the left; `own` takes `r` from the model's attention in the step before, balanced; `layer` from that very layer's, in
+that very step. `--context alone` encodes "a bear";
 `repeated` "a bear and a bear", which keeps the layout of pairs. Printed: how many of the development half's pictures
 that lack a thing are mended, how many of the others are spoilt.
 """
@@ -46,30 +47,36 @@ class Regions:
     steps: int = 1
     seen: list[Tensor] = field(default_factory=list)
 
-    def look(self, probabilities: Tensor) -> None:
-        """Note where the things' tokens are attended to: probabilities `(image, head, pixel, token)` of one layer."""
-        mean = probabilities.mean(1)
-        maps = torch.stack(
+    def maps(self, probabilities: Tensor) -> Tensor:
+        """Where the things' tokens are attended to: probabilities `(image, head, pixel, token)` of one layer."""
+        mean, side = probabilities.mean(1), round(probabilities.shape[2] ** 0.5)
+        maps: Tensor = torch.stack(
             [torch.stack([mean[i][:, c].sum(-1) for c in things]) for i, things in enumerate(self.columns)]
         )
-        self.seen.append(maps.unflatten(-1, (MAP, MAP)))
+        square: Tensor = maps.unflatten(-1, (side, side))
+        return square
+
+    def made_of(self, maps: Tensor) -> Tensor:
+        """Regions of maps: equally large, smooth, sharp."""
+        maps = maps / maps.mean((2, 3), keepdim=True)
+        given = F.avg_pool2d(F.pad(maps, (1,) * 4, mode="replicate"), 3, 1).flatten(2).clamp_min(1e-6).log()
+        made = shared_anew(given, given.logsumexp(1, keepdim=True), SHARPNESS, 60).exp()
+        square: Tensor = made.unflatten(-1, maps.shape[2:])
+        return square
 
     def next_step(self) -> None:
-        """Make regions of what was seen: equally large, smooth, sharp."""
+        """Make regions of what was seen."""
         self.step += 1
         if not self.seen:
             return
-        maps = torch.stack(self.seen).mean(0)
+        new = self.made_of(torch.stack(self.seen).mean(0))
         self.seen.clear()
-        maps = maps / maps.mean((2, 3), keepdim=True)
-        given = F.avg_pool2d(F.pad(maps, (1,) * 4, mode="replicate"), 3, 1).flatten(2).clamp_min(1e-6).log()
-        new = shared_anew(given, given.logsumexp(1, keepdim=True), SHARPNESS, 60).exp().unflatten(-1, (MAP, MAP))
         self.regions = new if self.regions is None else KEPT * self.regions + (1 - KEPT) * new
 
     @property
     def acts(self) -> bool:
         """Whether this step is one of those in which the contexts are read."""
-        return self.regions is not None and self.window[0] <= self.step / self.steps < self.window[1]
+        return self.window[0] <= self.step / self.steps < self.window[1]
 
 
 @dataclass
@@ -77,7 +84,7 @@ class Processor:
     """A cross-attention layer as it is, with the regions' contexts mixed into the second half of the batch."""
 
     hand: Regions
-    forced: bool
+    regions: str
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
         """As diffusers' own processor, for layers without masks and residuals."""
@@ -93,12 +100,16 @@ class Processor:
         query, half = heads(attn.to_q(hidden_states)), len(hidden_states) // 2
         out, side = read(query, encoder_hidden_states), round(hidden_states.shape[1] ** 0.5)
         asked = query[half:]
-        if side == MAP and not self.forced:
+        regions = self.hand.regions
+        if self.regions == "layer" or (side == MAP and self.regions == "own"):
             key = heads(attn.to_k(encoder_hidden_states[half:]))
-            self.hand.look((asked @ key.mT * asked.shape[-1] ** -0.5).softmax(-1))
-        if self.hand.acts:
-            assert self.hand.regions is not None
-            where = F.interpolate(self.hand.regions, size=(side, side), mode="area").flatten(2)
+            maps = self.hand.maps((asked @ key.mT * asked.shape[-1] ** -0.5).softmax(-1))
+            if self.regions == "layer":
+                regions = self.hand.made_of(maps)
+            else:
+                self.hand.seen.append(maps)
+        if self.hand.acts and regions is not None:
+            where = F.interpolate(regions, size=(side, side), mode="area").flatten(2)
             own = sum(read(asked, self.hand.contexts[:, t]) * where[:, t, :, None] for t in range(where.shape[1]))
             out = torch.cat([out[:half], (1 - self.hand.share) * out[half:] + self.hand.share * own])
         mixed: Tensor = attn.to_out[1](attn.to_out[0](out))
@@ -141,7 +152,6 @@ def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace) -> list[
     try:
         for some in batched(jobs):
             texts = [prompt.text for prompt, _ in some]
-            forced = arguments.regions == "halves"
             hand = Regions(
                 contexts(pipe, texts, arguments.context),
                 [columns(text) for text in texts],
@@ -149,11 +159,11 @@ def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace) -> list[
                 (arguments.begin, arguments.end),
                 steps=told.steps,
             )
-            if forced:
+            if arguments.regions == "halves":
                 left = (torch.arange(MAP) < MAP // 2).float().expand(len(texts), 1, MAP, MAP)
                 hand.regions = torch.cat([left, 1 - left], 1)
             for module in layers.values():
-                module.processor = Processor(hand, forced)
+                module.processor = Processor(hand, arguments.regions)
 
             def ended(_pipe: Any, _step: int, _time: Any, kept: Any, hand: Regions = hand) -> Any:
                 hand.next_step()
@@ -169,7 +179,7 @@ def draw(pipe: Any, jobs: Sequence[Job], arguments: argparse.Namespace) -> list[
 def main() -> None:
     """Draw the development half unmodified and with regions, judge, print a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--regions", choices=["halves", "own"], default="halves")
+    parser.add_argument("--regions", choices=["halves", "own", "layer"], default="halves")
     parser.add_argument("--context", choices=["alone", "repeated"], default="alone")
     parser.add_argument("--share", type=float, default=0.5, help="of what the regions' contexts say")
     parser.add_argument("--begin", type=float, default=0.0, help="share of the steps before it starts")

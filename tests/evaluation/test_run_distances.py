@@ -108,6 +108,25 @@ def test_too_few_pictures(tmp_path: Path, cells: list[Cell], told: str) -> None:
         distances_of_run(Store(made(tmp_path / "run", cells)), colours, ("frechet",))
 
 
+def test_methods_with_too_few_pictures_are_named_and_left_out(tmp_path: Path) -> None:
+    cells = [*cells_of("none", PROMPTS), *cells_of("fast", PROMPTS), *cells_of("slow", PROMPTS[:1])]
+    folder = made(tmp_path / "run", cells)
+    told: list[AttnregError] = []
+    (row,) = distances_of_run(Store(folder), colours, ("frechet",), skip=told.append)
+    assert row.method == "fast"
+    (error,) = told
+    assert "at least 4 pictures of slow" in str(error)
+    with pytest.raises(AttnregError, match="pictures of slow"):
+        distances_of_run(Store(folder), colours, ("frechet",))
+    said = call(folder)
+    assert said.exit_code == 0
+    assert "left out: expected at least 4 pictures of slow" in said.stderr
+    assert "| fast" in said.stdout
+    few = made(tmp_path / "few", [*cells_of("none", PROMPTS), *cells_of("slow", PROMPTS[:1])])
+    with pytest.raises(AttnregError, match="pictures of slow"):
+        distances_of_run(Store(few), colours, ("frechet",), skip=told.append)
+
+
 def test_a_lost_or_damaged_picture(folder: Path) -> None:
     store = Store(folder)
     sha = next(record.picture for record in store.records() if record.method == "slow")

@@ -55,7 +55,7 @@ def distances(
     store = Store(run)
     found = distances_of_run(
         store, open_features(features, weights, device, download), OF_FEATURES[features], reference,
-        resamples=resamples, seed=seed,
+        resamples=resamples, seed=seed, skip=lambda error: click.echo(f"left out: {error}", err=True),
     )  # fmt: skip
     if form == "markdown":
         made = to_markdown(found, features, str(reference) if reference else "", resamples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,13 @@ class SetDistance:
 
 def distances_of_run(
     store: Store, features: Features, names: Sequence[str], reference: Path | None = None, *,
-    resamples: int = RESAMPLES, seed: int = 0,
+    resamples: int = RESAMPLES, seed: int = 0, skip: Callable[[AttnregError], None] | None = None,
 ) -> list[SetDistance]:  # fmt: skip
     """One `SetDistance` for every method and model of a run, in the order of its records.
 
     names: which of `DISTANCES`. reference: a folder of pictures; without one, the unmodified pictures of the prompts
     and seeds that the method has too, and the unmodified model itself gets no row. Nothing is written to the run.
+    skip: is told of every method with too few pictures, which is left out unless all are; without it that is an error.
 
     Raises `AttnregError` if there are too few pictures, no unmodified ones, or one is lost, damaged or no picture.
     """
@@ -60,11 +61,19 @@ def distances_of_run(
     sets: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         sets.setdefault((record.model, record.method), []).append(record)
-    plans = [
-        _alone(each) if reference else _matched(each, sets.get((model, UNMODIFIED), []))
-        for (model, method), each in sets.items()
-        if reference or method != UNMODIFIED
-    ]
+    plans: list[Plan] = []
+    refused: list[AttnregError] = []
+    for (model, method), each in sets.items():
+        if reference or method != UNMODIFIED:
+            try:
+                plans.append(_alone(each) if reference else _matched(each, sets.get((model, UNMODIFIED), [])))
+            except AttnregError as error:
+                refused.append(error)
+    if refused and not (skip and plans):
+        raise refused[0]
+    for reason in refused:
+        assert skip
+        skip(reason)
     if not plans:
         raise AttnregError(
             f"expected methods to compare with {UNMODIFIED}, got {UNMODIFIED} alone; add a method, or give a folder "
