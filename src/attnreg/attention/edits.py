@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, ReadingEdit
 from attnreg.types import AttnregError
 
 
@@ -18,6 +18,7 @@ class Edits:
     attention: AttentionEdit | None = None
     embedding: EmbeddingEdit | None = None
     latent: LatentEdit | None = None
+    reading: ReadingEdit | None = None
     prediction: PredictionEdit | None = None
 
     @property
@@ -36,6 +37,7 @@ KINDS: dict[str, type] = {
     "attention": AttentionEdit,
     "embedding": EmbeddingEdit,
     "latent": LatentEdit,
+    "reading": ReadingEdit,
     "prediction": PredictionEdit,
 }
 CLASHES = {
@@ -44,6 +46,7 @@ CLASHES = {
     frozenset(("logits", "prediction")): "how the prompt is heard",
     frozenset(("attention", "prediction")): "how the prompt is heard",
     frozenset(("embedding", "prediction")): "how the prompt is heard",
+    frozenset(("reading", "prediction")): "how the prompt is heard",
 }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from attnreg.types import Grid, Logits, Probabilities
+from attnreg.types import AttnregError, Grid, Logits, Probabilities
 
 _ABSENT = object()
 
@@ -103,20 +103,36 @@ def attend_with(
     output = F.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
-    mask = attn_mask
-    if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
-        mask = mask[rows]
     with torch.autocast(query.device.type, enabled=False):  # it would round the products to half precision
-        probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask, scale))
+        probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask_of(rows, attn_mask), scale))
         edited = probabilities @ value[rows].to(probabilities.dtype)
     return output.index_copy(0, rows, edited.to(output.dtype))
 
 
-def by_heads(
-    rows: Float[Tensor, "image token width"], like: Float[Tensor, "_ head token channel"]
+def mask_of(rows: Int[Tensor, " image"], mask: Tensor | None) -> Tensor | None:
+    """The part of an attention mask that is for some rows of the batch."""
+    return mask[rows] if mask is not None and mask.ndim == 4 and mask.shape[0] > 1 else mask
+
+
+def projected(
+    module: Any, name: str, texts: Float[Tensor, "image token width"], like: Float[Tensor, "_ head token channel"]
 ) -> Float[Tensor, "image head token channel"]:
-    """Keys or values of some texts, laid out by heads as those that an attention call was given."""
-    return rearrange(rows, "image token (head channel) -> image head token channel", head=like.shape[1]).to(like)
+    """Keys ("to_k") or values ("to_v") of some texts by a module's own projection, by heads as an attention call's are.
+
+    Raises `AttnregError` if the module has no such projection of its own.
+    """
+    if getattr(module, "fused_projections", False) or not hasattr(module, name):
+        raise AttnregError(
+            f"expected {type(module).__name__} with a projection {name}, got one whose projections are fused; "
+            "call pipe.unfuse_qkv_projections() first"
+        )
+    if getattr(module, "norm_cross", None) is not None:
+        texts = module.norm_encoder_hidden_states(texts)
+    made: Tensor = getattr(module, name)(texts)
+    made = rearrange(made, "image token (head channel) -> image head token channel", head=like.shape[1])
+    if name == "to_k" and getattr(module, "norm_k", None) is not None:
+        made = module.norm_k(made)
+    return made.to(like)
 
 
 def map_of(pixels: int, latent: Grid) -> Grid | None:

@@ -23,11 +23,11 @@ from attnreg.attention.look import Look
 from attnreg.attention.run import Run
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, ReadingEdit
 from attnreg.targets import TargetSpec
 from attnreg.types import AttnregError, Trace
 
-Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | Composed
+Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | ReadingEdit | PredictionEdit | Composed
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 """`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""
@@ -59,10 +59,11 @@ class Installation:
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
-        self.modules = every | text | image | seen | seen_image
+        reading = select_layers(self.family, self.denoiser, edits.reading.layers) if edits.reading else {}
+        self.modules = every | text | image | seen | seen_image | reading
         self.layers = Layers()
-        self.trace = Trace(tuple(text), keeps_maps=maps)
-        attending = Attending(edits, text, image, every, self.trace)
+        self.trace = Trace(tuple(text or reading), keeps_maps=maps)
+        attending = Attending(edits, text, image, every, reading, self.trace)
         self.latents = None
         if edits.latent:
             look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image))

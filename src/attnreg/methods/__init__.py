@@ -10,6 +10,7 @@ from attnreg.methods.dense_diffusion import DenseDiffusion
 from attnreg.methods.divide_and_bind import DivideAndBind
 from attnreg.methods.initno import InitNO
 from attnreg.methods.method import Method
+from attnreg.methods.phrase_regions import PhraseRegions
 from attnreg.methods.prompt_weighting import PromptWeighting
 from attnreg.methods.self_cross import SelfCross
 from attnreg.methods.structured_diffusion import StructuredDiffusion
@@ -41,6 +42,13 @@ METHODS: dict[str, Method] = {
         AttentionScaling,
         "adds a constant to the targets' logits, or multiplies them: the baseline that every optimisation must beat",
         "",
+    ),
+    "phrase-regions": Method(
+        PhraseRegions,
+        "lets every part of the picture also read, alone, the phrase of the thing that it is becoming",
+        "",
+        edits="what the attention over the text reads",
+        needs=("parse",),
     ),
     "prompt-weighting": Method(
         PromptWeighting,

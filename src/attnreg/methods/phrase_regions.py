@@ -1,0 +1,69 @@
+"""Phrase regions: every part of the picture also reads the phrase of the thing that it is becoming, and that alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from attnreg.regulation.balance import shared_anew
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Moment
+from attnreg.regulation.settings import EditSettings, layer_patterns, number, setting, whole_number, window_of_steps
+from attnreg.types import Target
+
+FAINTEST = 1e-2
+"""Attention, in means of its target's, below which a pixel counts as having this much: sharper differences would leave
+the range of float32 on their way through the temperature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhraseRegions(EditSettings):
+    """`(1 - s) A(Q, K, V) + s sum_t r_t(x) A(Q, K_t, V_t)`: the prompt, and beside it each region's own phrase.
+
+    `A` is a layer's attention; `K_t`, `V_t` are the keys and values of target t's phrase ("a bear"), encoded alone, so
+    that no other thing of the prompt has coloured its words. The regions `r` are the model's own: from the layer's
+    attention to each target, in that very step, evened out as `attention-balance` does, so that every target has as
+    much of the picture as the others. They are taken once the layout is begun: the first steps are left alone.
+
+    A prompt of fewer than two targets is drawn unmodified.
+    """
+
+    window: tuple[float, float] = setting(
+        (0.15, 1.0), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
+    )
+    layers: tuple[str, ...] = setting(
+        ("all",),
+        layer_patterns,
+        "layers by name or regular expression; auto: the model family's own choice, all: every one",
+    )
+    share: float = setting(0.5, number(0.0, 1.0), "s: how much of what a pixel reads is its region's phrase")
+    temperature: float = setting(0.1, number(0.0, above_low=True), "how sharply a pixel decides between regions")
+    iterations: int = setting(20, whole_number(1, 10_000), "rounds of Sinkhorn's iteration, per layer and step")
+
+    def texts(self, words: PromptWords) -> tuple[str, ...]:
+        """Each target's phrase with the article that it has in the prompt; none for a single target."""
+        return tuple(_phrase(one, words.prompt) for one in words.targets) if len(words.targets) > 1 else ()
+
+    def shares(
+        self, attended: Float[Tensor, "image target pixel"], moment: Moment
+    ) -> Float[Tensor, "image target pixel"]:
+        """`strength * s * r`, at most 1 a pixel; see `kinds.ReadingEdit`."""
+        level = min(self.strength * self.share, 1.0)
+        height, width = moment.grid
+        there = attended + torch.finfo(attended.dtype).tiny ** 0.5  # what nothing attends to is everywhere alike
+        even = there / there.mean(-1, keepdim=True)
+        square = F.pad(even.unflatten(-1, (height, width)), (1,) * 4, mode="replicate")
+        smooth = F.avg_pool2d(square, 3, stride=1).flatten(2).clamp_min(FAINTEST).log()
+        regions = shared_anew(smooth, smooth.logsumexp(1, keepdim=True), self.temperature, self.iterations).exp()
+        return level * regions / regions.sum(1, keepdim=True)
+
+
+def _phrase(target: Target, prompt: str) -> str:
+    words = re.sub(r"#\d+$", "", target.text)
+    found = re.search(rf"\b(?:an?|the) {re.escape(words)}\b", prompt, re.IGNORECASE)
+    return found[0] if found else words
