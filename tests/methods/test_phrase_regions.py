@@ -59,16 +59,23 @@ def test_each_target_is_read_alone_with_its_article(
     assert PhraseRegions().texts(words(prompt, *targets)) == read
 
 
+def shares_of(edit: PhraseRegions, attended: Tensor, grid: Grid, steps: int = 2) -> Tensor:
+    """What a layer is told in the last of so many steps of the same attention."""
+    memory: dict[str, Any] = {}
+    for step in range(steps):
+        shares = edit.shares(attended, Moment(step, steps, 0.5, "layer", grid), memory)
+    return shares
+
+
 @given(
-    targets=st.integers(2, 4), height=st.integers(1, 6), width=st.integers(1, 6),
+    targets=st.integers(2, 4), height=st.integers(1, 6), width=st.integers(1, 20), steps=st.integers(1, 3),
     share=st.floats(0, 1), strength=st.floats(0, 2), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_shares_are_the_level_everywhere(
-    targets: int, height: int, width: int, share: float, strength: float, seed: int
+    targets: int, height: int, width: int, steps: int, share: float, strength: float, seed: int
 ) -> None:
     attended = torch.rand(2, targets, height * width, generator=torch.Generator().manual_seed(seed))
-    edit = PhraseRegions(share=share, strength=strength)
-    shares = edit.shares(attended, Moment(0, 2, 0.5, "layer", Grid(height, width)))
+    shares = shares_of(PhraseRegions(share=share, strength=strength), attended, Grid(height, width), steps)
     assert shares.shape == attended.shape
     assert shares.min() >= 0
     torch.testing.assert_close(shares.sum(1), torch.full_like(shares[:, 0], min(share * strength, 1)))
@@ -78,18 +85,39 @@ def test_regions_follow_attention_and_are_evened_out() -> None:
     """A thing that is attended to ten times as much everywhere has no larger region; where each is, it stays."""
     left = torch.linspace(1, 0.1, 8).repeat(8, 1).flatten()
     attended = torch.stack([10 * left, left.flip(0)])[None]
-    shares = PhraseRegions(share=1.0).shares(attended, Moment(0, 2, 0.5, "layer", Grid(8, 8)))
+    shares = shares_of(PhraseRegions(share=1.0), attended, Grid(8, 8))
     first = shares[0, 0].unflatten(0, (8, 8))
     assert first[:, :3].min() > 0.9
     assert first[:, 5:].max() < 0.1
     assert first.mean().item() == pytest.approx(0.5, abs=0.02)
-    again = PhraseRegions(share=1.0).shares(attended.flip(1), Moment(0, 2, 0.5, "layer", Grid(8, 8)))
+    again = shares_of(PhraseRegions(share=1.0), attended.flip(1), Grid(8, 8))
     torch.testing.assert_close(again.flip(1), shares, rtol=0, atol=1e-5)
+
+
+def test_layers_agree_whatever_their_size_and_steps_are_remembered() -> None:
+    """A small layer is told the same regions as a large one, and a step changes them by half."""
+    edit, memory = PhraseRegions(share=1.0), {}
+    left = torch.linspace(1, 0.1, 16).repeat(16, 1)
+    here = torch.stack([left, left.flip(1)])[None]
+
+    def told(maps: Tensor, step: int) -> Tensor:
+        grid = Grid(*maps.shape[2:])
+        return edit.shares(maps.flatten(2), Moment(step, 9, 0.5, "layer", grid), memory).unflatten(-1, tuple(grid))
+
+    small = torch.nn.functional.avg_pool2d(here, 2)
+    first = torch.nn.functional.avg_pool2d(told(here, 0), 2)
+    large = told(here, 1)
+    assert torch.nn.functional.avg_pool2d(large, 2).sub(first).abs().max() < 0.2, "seen by one layer so far"
+    torch.testing.assert_close(told(small, 1), torch.nn.functional.avg_pool2d(large, 2))
+    for step in range(2, 12):
+        told(here.flip(1), step - 1)
+    swapped = told(here, 12)
+    torch.testing.assert_close(swapped, large.flip(1), rtol=0, atol=0.01)
 
 
 def test_a_target_that_nothing_attends_to_gets_its_part() -> None:
     attended = torch.stack([torch.rand(16, generator=torch.Generator().manual_seed(0)), torch.zeros(16)])[None]
-    shares = PhraseRegions(share=1.0).shares(attended, Moment(0, 2, 0.5, "layer", Grid(4, 4)))
+    shares = shares_of(PhraseRegions(share=1.0), attended, Grid(4, 4))
     assert shares.isfinite().all()
     assert shares[0, 1].mean() > 0.1
 
@@ -110,7 +138,7 @@ class Reads:
     def texts(self, words: PromptWords) -> tuple[str, ...]:
         return self.reads(words)
 
-    def shares(self, attended: Tensor, moment: Moment) -> Tensor:
+    def shares(self, attended: Tensor, moment: Moment, memory: dict[str, Any]) -> Tensor:
         assert attended.shape[-1] == moment.grid.pixels
         return torch.full_like(attended, self.share / attended.shape[1])
 

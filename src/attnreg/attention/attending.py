@@ -163,12 +163,14 @@ class Attending:
         if layer not in self.own:  # texts stay the same from step to step
             self.own[layer] = self._own(module, texts, key)
         moment = Moment(*self.time, layer, _grid(layer, query, latent))
-        for own in self.own[layer]:
+        for index, own in enumerate(self.own[layer]):
+            memory = self.memory.setdefault(("", index), {})
             mine = query[own.rows]
             with torch.autocast(query.device.type, enabled=False):
                 probabilities = scaled_logits(mine, key[own.rows], mask_of(own.rows, attn_mask), scale).softmax(-1)
                 before = target_maps(probabilities, [one.columns for one in own.words])
-                shares = self._shares(before, moment)
+                assert self.edits.reading is not None
+                shares = self.edits.reading.shares(before, moment, memory)
                 left = 1 - shares.sum(1)
                 if layer not in self.text:
                     after = left[:, None] * before + shares
@@ -178,17 +180,13 @@ class Attending:
                     if self.trace.keeps_maps:
                         self.trace.note_maps(layer, own.images, moment.grid, before, after)
                 mixed = output[own.rows] * left[:, None, :, None].to(output)
-                for index in range(shares.shape[1]):
+                for target in range(shares.shape[1]):
                     read = F.scaled_dot_product_attention(
-                        mine, own.keys[:, index], own.values[:, index], None, dropout_p, scale=scale, **kwargs
+                        mine, own.keys[:, target], own.values[:, target], None, dropout_p, scale=scale, **kwargs
                     )
-                    mixed = mixed + read * shares[:, index, None, :, None].to(read)
+                    mixed = mixed + read * shares[:, target, None, :, None].to(read)
             output = output.index_copy(0, own.rows, mixed.to(output.dtype))
         return output
-
-    def _shares(self, attended: Tensor, moment: Moment) -> Tensor:
-        assert self.edits.reading is not None
-        return self.edits.reading.shares(attended, moment)
 
     def _own(self, module: nn.Module, texts: dict[int, Tensor], key: Tensor) -> list[_Own]:
         """Keys and values of the texts that the rows of each group read, by the layer's own projections."""

@@ -112,11 +112,12 @@ class ReadingEdit(Gated, Protocol):
         """One text for each target of the prompt; none at all if nothing else is to be read."""
 
     def shares(
-        self, attended: Float[Tensor, "image target pixel"], moment: Moment
+        self, attended: Float[Tensor, "image target pixel"], moment: Moment, memory: dict[str, Any]
     ) -> Float[Tensor, "image target pixel"]:
         """How much of each pixel's attention goes to each target's text; what is left of 1 stays with the prompt.
 
-        `attended`: the layer's own attention to each target's tokens of the prompt, mean over heads, unedited.
+        `attended`: the layer's own attention to each target's tokens of the prompt, mean over heads, unedited. `memory`
+        belongs to this group of images: empty at the first step of a run, shared by all layers, kept until its end.
         """
 
 
