@@ -109,7 +109,7 @@ def test_strength_zero_draws_the_unmodified_picture(name: str, pipe: Any, unmodi
 @pytest.mark.parametrize("name", LOGITS)
 def test_full_strength_draws_another_picture(name: str, pipe: Any, unmodified: np.ndarray) -> None:
     """In the layers with the largest maps, where each of them can work."""
-    edit = CONFIGS[name](layers=("down_blocks.0",))
+    edit = CONFIGS[name](layers=("down_blocks.0",), window=(0.0, 0.5))
     drawn = generate(pipe, PROMPT, edit, **SMALL)
     assert not np.array_equal(np.asarray(drawn.picture), unmodified)
     assert drawn.trace.regulated_steps == 1

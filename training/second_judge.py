@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/runs/judge"), help="checkpoints")
     parser.add_argument("--model", type=Path, default=Path("src/attnreg/models/pocket"), help="its autoencoder wears")
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=52)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     coder = AutoencoderTiny.from_pretrained(arguments.model / "vae").eval()

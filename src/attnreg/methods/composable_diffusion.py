@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import PromptWords
-from attnreg.regulation.settings import GatedSettings, numbers, setting, window_of_steps
+from attnreg.regulation.settings import GatedSettings, in_window, numbers, setting
 from attnreg.types import AttnregError
 
 
@@ -37,9 +37,7 @@ class ComposableDiffusion(GatedSettings):
     weights: tuple[float, ...] = setting(
         (1.0,), some_numbers, "of the phrases in units of the guidance scale: one for all, or one a target"
     )
-    window: tuple[float, float] = setting(
-        (0.0, 1.0), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
+    window: tuple[float, float] = in_window(0.0, 1.0)
 
     def phrases(self, words: PromptWords) -> tuple[str, ...]:
         """The targets' words. Raises `AttnregError` if there are several weights, but not one a target."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from attnreg.regulation.edit import Edited, PromptWords, check_fit, full_precision
 from attnreg.regulation.grouping import membership, target_mass
 from attnreg.regulation.kinds import ImageLogits, Moment
-from attnreg.regulation.settings import EditSettings, layer_patterns, number, setting, window_of_steps
+from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting
 from attnreg.types import AttnregError, Grid, Logits
 
 Box = tuple[float, float, float, float]
@@ -49,14 +49,8 @@ class DenseDiffusion(EditSettings):
     encodes each phrase alone: `structured-diffusion` does that, and the two compose.)
     """
 
-    window: tuple[float, float] = setting(
-        (0.0, 0.3), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
-    layers: tuple[str, ...] = setting(
-        ("all",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
+    window: tuple[float, float] = in_window(0.0, 0.3)
+    layers: tuple[str, ...] = in_layers("all")
     over_text_weight: float = setting(1.0, number(0.0), "w: how strongly attention over the text is moved")
     over_image_weight: float = setting(0.3, number(0.0), "w: how strongly attention over the picture is moved")
     boxes: tuple[Box, ...] = setting(

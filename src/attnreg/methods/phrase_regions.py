@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from attnreg.regulation.balance import shared_anew
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Moment
-from attnreg.regulation.settings import EditSettings, layer_patterns, number, setting, whole_number, window_of_steps
+from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting, whole_number
 from attnreg.types import Target
 
 SIDE = 16
@@ -39,14 +39,8 @@ class PhraseRegions(EditSettings):
     A prompt of fewer than two targets is drawn unmodified.
     """
 
-    window: tuple[float, float] = setting(
-        (0.15, 1.0), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
-    layers: tuple[str, ...] = setting(
-        ("all",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
+    window: tuple[float, float] = in_window(0.15, 1.0)
+    layers: tuple[str, ...] = in_layers("all")
     share: float = setting(0.3, number(0.0, 1.0), "s: how much of what a pixel reads is its region's phrase")
     temperature: float = setting(0.1, number(0.0, above_low=True), "how sharply a pixel decides between regions")
     iterations: int = setting(20, whole_number(1, 10_000), "rounds of Sinkhorn's iteration, per step")

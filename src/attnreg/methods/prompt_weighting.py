@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Encode
-from attnreg.regulation.settings import GatedSettings, number, setting, window_of_steps
+from attnreg.regulation.settings import GatedSettings, in_window, number, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,7 @@ class PromptWeighting(GatedSettings):
     """
 
     weight: float = setting(1.5, number(0.0), "w: of every target; 1 leaves the prompt as it is")
-    window: tuple[float, float] = setting(
-        (0.0, 1.0), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
+    window: tuple[float, float] = in_window(0.0, 1.0)
 
     def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
         """The prompt's embedding with the targets weighted; see `kinds.EmbeddingEdit`."""

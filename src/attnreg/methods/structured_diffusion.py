@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Encode
-from attnreg.regulation.settings import GatedSettings, setting, window_of_steps
+from attnreg.regulation.settings import GatedSettings, in_window
 from attnreg.types import AttnregError, Target
 
 
@@ -28,9 +28,7 @@ class StructuredDiffusion(GatedSettings):
     A prompt without a noun phrase is drawn unmodified. Where targets are named, they are the phrases.
     """
 
-    window: tuple[float, float] = setting(
-        (0.0, 1.0), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
+    window: tuple[float, float] = in_window(0.0, 1.0)
 
     optional: ClassVar[bool] = True
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
 from attnreg.regulation.grouping import add_to_targets, group_logits, membership, target_mass
-from attnreg.regulation.settings import EditSettings, number, setting, whole_number
+from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting, whole_number
 from attnreg.types import Grid, Logits
 
 FAINTEST = 1e-12
@@ -35,6 +35,8 @@ class AttentionBalance(EditSettings):
     2013, arXiv:1306.0895). `gain` then raises all targets against the other tokens. No gradient, no pattern imposed.
     """
 
+    window: tuple[float, float] = in_window(0.0, 0.67)
+    layers: tuple[str, ...] = in_layers("all")
     gain: float = setting(3.0, number(0.0, above_low=True), "the targets' attention is raised by this factor")
     temperature: float = setting(
         0.3,

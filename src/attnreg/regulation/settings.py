@@ -110,14 +110,24 @@ def layer_patterns(name: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def in_window(start: float, end: float) -> Any:
+    """The setting of the steps in which an edit acts, with its default."""
+    help = "regulate from the first to the second fraction of the steps, half-open"
+    return setting((start, end), window_of_steps, help)
+
+
+def in_layers(pattern: str) -> Any:
+    """The setting of the layers in which an edit acts, with its default."""
+    help = "layers by name or regular expression; auto: the model family's own choice, all: every one"
+    return setting((pattern,), layer_patterns, help)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GatedSettings:
     """What every edit can be told: how strongly and when. A value out of its range raises `AttnregError`."""
 
     strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
-    window: tuple[float, float] = setting(
-        (0.0, 0.5), window_of_steps, "regulate from the first to the second fraction of the steps, half-open"
-    )
+    window: tuple[float, float] = in_window(0.0, 0.5)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -127,8 +137,4 @@ class GatedSettings:
 class EditSettings(GatedSettings):
     """What every edit of attention can be told: how strongly, when and where. A value out of range: `AttnregError`."""
 
-    layers: tuple[str, ...] = setting(
-        ("auto",),
-        layer_patterns,
-        "layers by name or regular expression; auto: the model family's own choice, all: every one",
-    )
+    layers: tuple[str, ...] = in_layers("auto")
