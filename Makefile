@@ -46,6 +46,7 @@ figures: $(VENV)/.test
 results: $(VENV)/.test
 	$(BIN)/attnreg bench run docs/results/full.yaml --out out/full
 	$(BIN)/attnreg bench report out/full --out docs/results/full.html
+	$(BIN)/attnreg bench table out/full --format csv --out docs/results/full.csv
 	$(BIN)/attnreg bench table out/full --readme README.md
 
 train-pocket: $(VENV)/.test

@@ -269,6 +269,14 @@ Renderings of two things; a noun counts as seen from a confidence of 0.4 on.
 | confidence | nouns in pictures | share that is there |
 | --- | --- | --- |
 {calibration}
+## What it draws
+
+![all 24 single things and 24 pairs](pictures/things.png)
+![things in sizes, places and at night](pictures/settings.png)
+
+Unmodified, seed 0, made by `make sheets`: every noun alone, 24 pairs and 24 settings by a seeded generator, none
+chosen.
+
 ## Failures
 
 ![pictures of unseen pairs with a thing missing](pictures/failures.png)

@@ -79,6 +79,14 @@ def test_markdown_is_a_table(summary: Summary) -> None:
     assert cells[2][2].strip() == ""
 
 
+def test_who_drew_fewer_pictures_is_told() -> None:
+    records = [record(p, 0, "none", 0) for p in "pqr"] + [record("p", 0, "slow", 1), record("q", 0, "slow", 1)]
+    made = tables.to_markdown([summarise(run_of(*records), "m", resamples=300)])
+    assert "3 prompts, 3 pictures a method, or as many as told;" in made
+    assert "| slow (2 pictures) |" in made
+    assert "| none |" in made
+
+
 def test_names_cannot_break_the_tables() -> None:
     evil = r"a|b_c*d<e>\f & 50% $x$ {y} ~^#"
     records = [record("p", 0, "none", 0), record("q", 0, "none", 1), record("p", 0, evil, 1), record("q", 0, evil, 1)]

@@ -126,9 +126,14 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
     heads += ["gained / lost"] if summary.yes_no else []
     heads += ["win / tie / loss", "seconds", "extra time"] + (["distance"] if summary.distance else [])
 
+    most = max(row.pictures for row in summary.rows)
+
+    def name(row: Row) -> str:
+        return row.method if row.pictures == most else f"{row.method} ({row.pictures} pictures)"
+
     def cells(row: Row) -> list[str]:
         c = row.compared
-        told = [row.method, unit.value(row.mean.value).replace("\N{NO-BREAK SPACE}", " ")]
+        told = [name(row), unit.value(row.mean.value).replace("\N{NO-BREAK SPACE}", " ")]
         if c:
             interval = unit.signed_interval(c.difference.low, c.difference.high)
             told += [
@@ -147,7 +152,9 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
 
 def _caption(summary: Summary) -> str:
     row = max(summary.rows, key=lambda one: one.pictures)
-    return f"{summary.score} on {summary.model}: {row.prompts} prompts, {row.pictures} pictures a method"
+    fewer = any(one.pictures < row.pictures for one in summary.rows)
+    told = ", or as many as told" if fewer else ""
+    return f"{summary.score} on {summary.model}: {row.prompts} prompts, {row.pictures} pictures a method{told}"
 
 
 def _with_caption(summary: Summary, table: str) -> str:
