@@ -74,8 +74,10 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, log: Path, sittings: Si
     told = {"folder": str(tmp_path / "run"), "log": str(log), "count": 30, "config": CONFIG}
     moments, while_drawing = random.Random(0), 0
     for index in range(20):
-        # Beginning takes about 70,000 calls, a picture 900, a batch of judging 11,000.
-        moment = (0, moments.randint(0, 70_000)) if index % 5 == 4 else (1, moments.randint(0, 20_000))
+        # Most moments lie so many lines of work on: 16 each are too few for the 360 lines of the whole run. Beginning
+        # takes about 70,000 calls, a picture 900, and waiting for a killed process's claim as many as time allows.
+        work = (moments.randint(8, 16), moments.randint(0, 900))
+        moment = (0, moments.randint(0, 60_000)) if index % 5 == 4 else work
         sittings.start(moment, **told)
         assert sittings.ended() == signal.SIGKILL, "the run ended before it was killed twenty times"
         while_drawing += not fakes.noted(log, "judging")
