@@ -80,7 +80,7 @@ def unit_scale_loss(latents: Tensor) -> Tensor:
 def equalise(model: AutoencoderTiny, seed: int = 0) -> Tensor:
     """Lengthen the short principal directions of the latents, in place; returns the matrix `(8, 8)` from old to new.
 
-    Diffusion drowns first what lies along short directions: there, pale things on pale ground were learnt last. The
+    The noise of diffusion, equally long in all of them, drowns first what lies along the short ones. The
     matrix goes into the encoder's last and its inverse into the decoder's first convolution; nothing but the decoder's
     soft clamp comes between, so pictures hardly change (`polish` sees to the rest). A second call changes nothing.
     """
