@@ -34,7 +34,12 @@ def drawn(
 
     steps: of denoising; by default the model's own.
     """
-    for some in batched((prompt, seed) for prompt in prompts for seed in seeds):
+    yield from jobs_drawn(pipe, ((prompt, seed) for prompt in prompts for seed in seeds), edit, steps=steps)
+
+
+def jobs_drawn(pipe: Any, jobs: Iterable[Job], edit: Any = None, *, steps: int | None = None) -> Iterator[Drawn]:
+    """Some prompts, each with its own seed; see `drawn`."""
+    for some in batched(jobs):
         with regulate(pipe, config=edit) if edit is not None else nullcontext():
             pictures = together(pipe, some, **({} if steps is None else {"num_inference_steps": steps}))
         yield from (Drawn(prompt, seed, picture) for (prompt, seed), picture in zip(some, pictures, strict=True))

@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--autoencoder-minutes", type=float, default=30)
     parser.add_argument("--denoiser-minutes", type=float, default=90)
     parser.add_argument("--decoder-minutes", type=float, default=20, help="the autoencoder's decoder once more, alone")
+    parser.add_argument("--compiled", action="store_true", help="compile the denoiser: for long budgets")
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
     parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
     arguments = parser.parse_args()
@@ -61,7 +62,10 @@ def main() -> None:
         start = (first.unet, first.text_encoder)
         if old:
             denoiser.speak(first.unet, matrix * (factor / old_factor))
-    model = denoiser.train(arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes, start=start, **common)
+    model = denoiser.train(
+        arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes,
+        start=start, compiled=arguments.compiled, **common,
+    )  # fmt: skip
     autoencoder.polish(arguments.work, coder, arguments.decoder_minutes, seed=arguments.seed)
     export(out, coder.cpu(), model.cpu(), tokenizer)
 
