@@ -18,6 +18,7 @@ import numpy as np
 from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.evaluation.spelling import edit_of
 from attnreg.measure.pocket import PocketJudge
+from attnreg.methods import DEFAULT
 from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
 from attnreg.records import Record
@@ -28,7 +29,7 @@ from benchmarks.drawing import drawn, pixel_distance
 def main() -> None:
     """Draw, judge and print a line a method; the unmodified pictures' scores are kept to be drawn once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", default=["attention-regulation"])
+    parser.add_argument("methods", nargs="*", default=[DEFAULT])
     parser.add_argument("--model", default=POCKET_NAME, help="another version of the bundled one")
     parser.add_argument("--prompts", default="unseen-pairs")
     parser.add_argument("--limit", type=int, default=1000, help="prompts")

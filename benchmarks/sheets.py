@@ -18,6 +18,7 @@ from PIL.Image import Image
 
 from attnreg.evaluation.prompts import prompt_set
 from attnreg.measure.asked import Prompt
+from attnreg.methods import DEFAULT
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
@@ -58,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DOCS)
     parser.add_argument("--hero", default="an apple and a black car", help="the prompt of before-after.png")
-    parser.add_argument("--method", default="attention-regulation")
+    parser.add_argument("--method", default=DEFAULT)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     pipe = load_pipeline()

@@ -23,17 +23,19 @@ from PIL import Image
 import attnreg.doctor
 import attnreg.studio
 import tiny
+from attnreg.attention.regulate import Installation
 from attnreg.cli import cli, main, setting_options
-from attnreg.methods import METHODS
+from attnreg.evaluation.config import Config
+from attnreg.methods import DEFAULT, METHODS
 from attnreg.methods.method import Method
 from attnreg.models.about import ABOUT, checksums
-from attnreg.regulation.config import AttentionRegulation
+from attnreg.regulation.balance import AttentionBalance
 from test_recipe import fail_at, text_chunks
 
 PROMPT = "a cat and a blue balloon"
 SLUG = "a-cat-and-a-blue-balloon"
 SMALL = ("--steps", "2", "--height", "64", "--width", "64", "--device", "cpu")
-REGULATED, PLAIN, SHEET = (f"{SLUG}-{end}.png" for end in ("seed0-attention-regulation", "seed0-none", "sheet"))
+REGULATED, PLAIN, SHEET = (f"{SLUG}-{end}.png" for end in ("seed0-attention-balance", "seed0-none", "sheet"))
 
 
 class Ran(NamedTuple):
@@ -140,7 +142,7 @@ def test_generate_draws_both_and_a_sheet(model: Path, run: Callable[..., Ran], t
 def test_one_picture_a_seed(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", "0-1,5", "--alone")
     assert ran.code == 0
-    names = [f"{SLUG}-seed{seed}-attention-regulation.png" for seed in (0, 1, 5)]
+    names = [f"{SLUG}-seed{seed}-attention-balance.png" for seed in (0, 1, 5)]
     assert files(tmp_path) == names, "alone: no unmodified pictures, no sheet"
     assert [recipe_in(tmp_path / name)["seed"] for name in names] == [0, 1, 5]
     first, second, third = (pixels(tmp_path / name) for name in names)
@@ -160,19 +162,19 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
     once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path
 ) -> None:
     words = ("--targets", "balloon", "-t", "cat", "--seeds", "3", "--guidance-scale", "4.5", "--negative-prompt", "dog")
-    settings = ("--window", "0.0", "1.0", "--layers", "down_blocks", "--layers", "mid_block", "--iterations", "3")
+    settings = ("--window", "0.0", "1.0", "--layers", "down_blocks", "--layers", "mid_block", "--gain", "2.5")
     more = ("--strength", "2", "--scheduler", "euler", "--dtype", "float32")
     ran = run("generate", PROMPT, "--model", model, *SMALL, *words, *settings, *more, "--out", tmp_path)
     assert ran.code == 0
-    regulated, plain = (tmp_path / f"{SLUG}-seed3-{method}.png" for method in ("attention-regulation", "none"))
+    regulated, plain = (tmp_path / f"{SLUG}-seed3-{method}.png" for method in ("attention-balance", "none"))
     told = recipe_in(regulated)
     assert set(told.pop("versions")) == {"attnreg", "torch", "diffusers", "transformers"}
     assert told == {
         "prompt": PROMPT,
         "seed": 3,
         "model": str(model),
-        "method": "attention-regulation",
-        "settings": {"strength": 2.0, "window": [0, 1], "layers": ["down_blocks", "mid_block"], "iterations": 3},
+        "method": "attention-balance",
+        "settings": {"strength": 2.0, "window": [0, 1], "layers": ["down_blocks", "mid_block"], "gain": 2.5},
         "targets": ["balloon", "cat"],
         "adjectives": True,
         "steps": 2,
@@ -310,7 +312,7 @@ def test_methods_lists_them_all(run: Callable[..., Ran]) -> None:
     for below, method in zip(told.values(), METHODS.values(), strict=True):
         for text in (method.edits, method.paper, *method.needs, *([method.passes] if method.passes != "none" else [])):
             assert any(text in line for line in below)
-    assert "--method prompt-weighting+attention-regulation" in last
+    assert "--method prompt-weighting+attention-balance" in last
 
 
 def test_several_methods_are_joined_by_a_plus() -> None:
@@ -358,8 +360,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an empty prompt": ([""], "no noun"),
     "a target not in the prompt": ([PROMPT, "-t", "bloon"], "did you mean 'balloon'?"),
     "overlapping targets": ([PROMPT, "-t", "balloon", "-t", "blue balloon"], "share no token"),
-    "a setting of another method": ([PROMPT, "--shift", "2"], "expected settings of attention-regulation"),
-    "a setting out of range": ([PROMPT, "--area", "3"], "area: expected"),
+    "a setting of another method": ([PROMPT, "--shift", "2"], "expected settings of attention-balance"),
+    "a setting out of range": ([PROMPT, "--gain", "0"], "gain: expected"),
     "a window turned round": ([PROMPT, "--window", "0.6", "0.5"], "window: expected start <= end"),
     "a layer it has not": ([PROMPT, "--layers", "up_blocks.7"], "expected layers that the model has"),
     "no such scheduler": ([PROMPT, "--scheduler", "plms"], "expected a scheduler of ddim"),
@@ -574,6 +576,10 @@ def test_what_only_prints_does_not_wait_for_diffusers() -> None:
 
 
 def test_the_regulated_config_is_the_documented_one() -> None:
-    """The default method of the command line is the library's default."""
+    """The default method of the command line is the library's default, and that of a run of many pictures."""
     option = options_of(cli.commands["generate"])["--method"]
-    assert METHODS[str(option.default)].config is AttentionRegulation
+    assert option.default == DEFAULT
+    assert METHODS[DEFAULT].config is AttentionBalance
+    assert Config(prompts=("attend-and-excite",)).methods == ("none", DEFAULT)
+    pipe = tiny.stable_diffusion()
+    assert Installation(pipe, None, None).run.edits.logits == AttentionBalance()

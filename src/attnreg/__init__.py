@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from attnreg.attention.regulate import apply_attention_regulation, regulate, remove_attention_regulation
     from attnreg.methods import METHODS
     from attnreg.models.load import load_pipeline
+    from attnreg.regulation.balance import AttentionBalance
     from attnreg.regulation.config import AttentionRegulation
     from attnreg.regulation.reference import ReferenceRegulation
     from attnreg.sampling import configure, generate
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "AttentionBalance",
     "AttentionRegulation",
     "AttnregError",
     "ReferenceRegulation",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOME = {
     "METHODS": "methods",
+    "AttentionBalance": "regulation.balance",
     "AttentionRegulation": "regulation.config",
     "AttnregError": "types",
     "ReferenceRegulation": "regulation.reference",

@@ -19,7 +19,7 @@ from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
 from attnreg.commands.parameters import MODEL, TARGETS, Seeds, drawing_options, quiet_libraries
 from attnreg.commands.prompts import prompts
-from attnreg.methods import METHODS
+from attnreg.methods import DEFAULT, METHODS
 from attnreg.types import AttnregError
 
 
@@ -75,9 +75,7 @@ def cli(context: click.Context, debug: bool) -> None:
 @TARGETS
 @click.option("--no-adjectives", is_flag=True, help="leave adjectives out of the targets found automatically")
 @MODEL
-@click.option(
-    "--method", type=_Method(), default="attention-regulation", show_default=True, help="see methods; a+b composes two"
-)
+@click.option("--method", type=_Method(), default=DEFAULT, show_default=True, help="see methods; a+b composes two")
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="one picture a seed: 0, 0-3 or 1,5,9")
 @drawing_options
 @click.option("--alone", is_flag=True, help="draw the regulated picture only: no unmodified one, no sheet")
@@ -129,7 +127,7 @@ def methods() -> None:
         for what, text in told.items():
             if text:
                 click.echo(f"    {what}: {text}")
-    click.echo("methods that change different parts compose: --method prompt-weighting+attention-regulation")
+    click.echo("methods that change different parts compose: --method prompt-weighting+attention-balance")
 
 
 @cli.command()

@@ -19,7 +19,7 @@ from attnreg.types import AttnregError, Sample, Trace
 def configure(method: str, settings: dict[str, Any] | None = None) -> Edit | None:
     """The edit of a method with some settings of its own; `None` for "none".
 
-    "prompt-weighting+attention-regulation" composes two: a setting goes to each of them that has it.
+    "prompt-weighting+attention-balance" composes two: a setting goes to each of them that has it.
 
     Raises `AttnregError` for an unknown method, for a setting that no method has, and for methods that change the same
     part of the model.
@@ -62,7 +62,7 @@ def generate(
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
 
-    edit: what regulates it, from `configure` or a config such as `AttentionRegulation()`; `None`: nothing.
+    edit: what regulates it, from `configure` or a config such as `AttentionBalance()`; `None`: nothing.
     maps: whether the trace keeps where in the picture each target's attention lay (`Trace.maps`).
     options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
     are `None` are left to the pipeline.

@@ -40,7 +40,7 @@ def test_lora_is_heeded() -> None:
     objects, before = everything_in(pipe), draw(pipe)
     with regulate(pipe) as trace:
         during = draw(pipe)
-    assert trace.regulated_steps == 2
+    assert trace.regulated_steps == 3
     assert not torch.allclose(without, during)
     assert not torch.allclose(before, during)
     assert objects == everything_in(pipe)
@@ -79,7 +79,7 @@ def test_ip_adapter_keeps_its_own_attention() -> None:
     assert type(pipe.unet.attn_processors["mid_block.attentions.0.transformer_blocks.0.attn2.processor"]).__name__ == (
         "IPAdapterAttnProcessor2_0"
     )
-    assert trace.regulated_steps == 2
+    assert trace.regulated_steps == 3
     assert not torch.allclose(before, during)
     assert not torch.allclose(during, other), "the adapter's picture must still count"
     assert objects == everything_in(pipe)
@@ -117,7 +117,7 @@ def test_pipelines_around_the_same_unet(make: Any) -> None:
         during = go()
     assert not torch.allclose(before, during)
     # Half of the steps that are really taken: image to image at strength 0.5 takes 4 of its 8.
-    assert (trace.steps, trace.regulated_steps) == (4, 2)
+    assert (trace.steps, trace.regulated_steps) == (4, 3)
     assert objects == everything_in(pipe)
     assert torch.equal(before, go())
 
@@ -131,7 +131,7 @@ def test_heun_counts_its_own_steps() -> None:
     pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
     with regulate(pipe) as trace:
         draw(pipe, num_inference_steps=4)
-    assert (trace.steps, trace.regulated_steps) == (7, 4)
+    assert (trace.steps, trace.regulated_steps) == (7, 5)
 
 
 @pytest.mark.parametrize("before_regulation", [True, False])
@@ -150,7 +150,7 @@ def test_compiled_unet(before_regulation: bool) -> None:
         with regulate(pipe) as trace:
             pipe.unet.compile(backend="eager")
             compiled = draw(pipe, num_inference_steps=2)
-    assert trace.regulated_steps == 1
+    assert trace.regulated_steps == 2
     torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
 
@@ -179,7 +179,7 @@ def test_model_cpu_offload(device: str) -> None:
         with regulate(pipe) as trace:
             for _ in range(2):
                 torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
-                assert trace.regulated_steps == 2
+                assert trace.regulated_steps == 3
     assert not hasattr(pipe.unet.forward, "attnreg_installation")
 
 
@@ -193,7 +193,7 @@ def test_offload_enabled_while_regulated() -> None:
     torch.testing.assert_close(draw(pipe), before)
     with regulate(pipe) as trace:
         assert not torch.allclose(draw(pipe), before)
-    assert trace.regulated_steps == 2
+    assert trace.regulated_steps == 3
 
 
 def test_perturbed_attention_guidance() -> None:
@@ -205,7 +205,7 @@ def test_perturbed_attention_guidance() -> None:
     with regulate(pipe) as trace:
         during = draw(pipe, pag_scale=3.0)
     assert not torch.allclose(before, during)
-    assert len(trace.records) == 2 * 2 * len(trace.layers)
+    assert len(trace.records) == 2 * 3 * len(trace.layers)
     assert torch.equal(before, draw(pipe, pag_scale=3.0))
 
 

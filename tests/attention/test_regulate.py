@@ -69,12 +69,12 @@ def test_before_during_after(pipe: Any) -> None:
     assert torch.equal(during, again)
     assert not torch.allclose(before, during)
     assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
-    assert (trace.steps, trace.regulated_steps) == (4, 2)
+    assert (trace.steps, trace.regulated_steps) == (4, 3)
     assert {record.layer for record in trace.records} == set(trace.layers)
 
 
 def test_attention_moves_towards_the_target(pipe: Any) -> None:
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionRegulation()) as trace:
         draw(pipe)
     for record in trace.records:
         assert record.loss_after is not None
@@ -156,7 +156,7 @@ def test_a_picture_does_not_depend_on_its_batch_mates(pipe: Any) -> None:
 def test_prompt_equal_to_negative_prompt(sd1: Any) -> None:
     with regulate(sd1) as trace:
         draw(sd1, negative_prompt=PROMPT)
-    assert trace.regulated_steps == 2
+    assert trace.regulated_steps == 3
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (72, 104), (128, 32)])
@@ -172,7 +172,7 @@ def test_any_size(sd1: Any, size: tuple[int, int]) -> None:
 
 
 def test_latent_64_by_96(sd1: Any) -> None:
-    with regulate(sd1) as trace:
+    with regulate(sd1, config=AttentionRegulation()) as trace:
         draw(sd1, height=512, width=768, num_inference_steps=1)
     assert {tuple(record.grid) for record in trace.records} == {(16, 24)}
 
@@ -347,7 +347,7 @@ def test_a_failed_call_leaves_no_grudge() -> None:
         draw(pipe)
     pipe.unet.set_attn_processor(AttnProcessor2_0())
     draw(pipe)
-    assert trace.regulated_steps == 2
+    assert trace.regulated_steps == 3
     remove_attention_regulation(pipe)
 
 
@@ -379,7 +379,7 @@ def draw_embedded(pipe: Any, embeddings: Tensor, negative: Tensor) -> Tensor:
 @pytest.mark.parametrize(("config", "targets"), [(None, AttentionRegulation()), (["cat"], None)])
 def test_arguments_in_the_wrong_place(sd1: Any, config: Any, targets: Any) -> None:
     """(Of `Installation`, for the shape checks of the tests refuse wrong types of the public verbs before we can.)"""
-    with pytest.raises(AttnregError, match=r"config=AttentionRegulation.*name both arguments"):
+    with pytest.raises(AttnregError, match=r"config=AttentionBalance.*name both arguments"):
         Installation(sd1, config, targets)
 
 

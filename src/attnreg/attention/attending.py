@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnreg.attention.call import Call
 from attnreg.attention.edits import Edits
-from attnreg.attention.intercept import attend_with, map_of, mask_of, projected, scaled_logits
+from attnreg.attention.intercept import attend_with, map_of, scaled_logits, values_of
 from attnreg.attention.layers import Act
 from attnreg.attention.maps import target_maps
 from attnreg.regulation.edit import PromptWords
@@ -41,36 +40,25 @@ class Attending:
         text: dict[str, nn.Module],
         image: Iterable[str],
         every: dict[str, nn.Module],
-        reading: dict[str, nn.Module],
         trace: Trace,
     ) -> None:
         self.edits, self.trace = edits, trace
-        self.text, self.image, self.every, self.reading = text, tuple(image), every, reading
-        """Layers over the text whose attention is edited; over the picture; all over the text; those that read more."""
+        self.text, self.image, self.every = text, tuple(image), every
+        """Layers over the text whose attention is edited; over the picture; all over the text."""
         self.forget()
 
     def forget(self) -> None:
         """Back to before any step of a picture."""
         self.memory: dict[tuple[str, int], dict[str, Any]] = {}
-        self.own: dict[str, list[_Own]] = {}
         self.pairs: object = None
         self.rows = torch.empty(0, dtype=torch.long)
         self.groups: list[tuple[list[int], list[PromptWords]]] = []
         self.time = Time(0, 0, 0.0)
 
     def acts(
-        self,
-        call: Call,
-        words: Words,
-        embedded: dict[int, Embedded],
-        texts: dict[int, Tensor],
-        acting: Iterable[str],
-        time: Time,
+        self, call: Call, words: Words, embedded: dict[int, Embedded], acting: Iterable[str], time: Time
     ) -> dict[str, Act]:
-        """What each layer is to do in this call.
-
-        embedded: what some images' prompts became. texts: what else some images read, `(target, token, channel)`.
-        """
+        """What each layer is to do in this call; `embedded`: what some images' prompts became."""
         self.time = time
         if call.pairs is not self.pairs:  # pipelines hand the same embeddings to every step
             self._group(call, words)
@@ -84,16 +72,11 @@ class Attending:
                 acts[name] = Act(tokens, partial(self._over_text, name, module, valued, call.latent))
         if self.groups and "attention" in acting:
             acts |= {name: Act(None, partial(self._over_image, name, call)) for name in self.image}
-        if texts:
-            for name, module in self.reading.items():
-                otherwise = acts[name].attend if name in acts else F.scaled_dot_product_attention
-                acts[name] = Act(tokens, partial(self._reading, name, module, otherwise, texts, call.latent))
         return acts
 
     def _group(self, call: Call, words: Words) -> None:
         """Group the rows of the batch that belong to prompts by their number of targets."""
         self.pairs = call.pairs
-        self.own = {}
         by_count: dict[int, list[tuple[int, int, PromptWords]]] = {}
         for row, image in call.pairs:
             if (one := words[image]) is not None:
@@ -142,69 +125,6 @@ class Attending:
 
         return attend_with(edited, self.rows, query, key, value, *args, **kwargs)
 
-    def _reading(
-        self,
-        layer: str,
-        module: nn.Module,
-        otherwise: Callable[..., Tensor],
-        texts: dict[int, Tensor],
-        latent: Grid,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """The attention of one layer over the text as it is otherwise, mixed with what it makes of the other texts."""
-        output = otherwise(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **kwargs)
-        if layer not in self.own:  # texts stay the same from step to step
-            self.own[layer] = self._own(module, texts, key)
-        moment = Moment(*self.time, layer, _grid(layer, query, latent))
-        for index, own in enumerate(self.own[layer]):
-            memory = self.memory.setdefault(("", index), {})
-            mine = query[own.rows]
-            with torch.autocast(query.device.type, enabled=False):
-                probabilities = scaled_logits(mine, key[own.rows], mask_of(own.rows, attn_mask), scale).softmax(-1)
-                before = target_maps(probabilities, [one.columns for one in own.words])
-                assert self.edits.reading is not None
-                shares = self.edits.reading.shares(before, moment, memory)
-                left = 1 - shares.sum(1)
-                if layer not in self.text:
-                    after = left[:, None] * before + shares
-                    self.trace.note(
-                        self.time.step, layer, own.images, moment.grid, Measured(before.mean(-1), after.mean(-1))
-                    )
-                    if self.trace.keeps_maps:
-                        self.trace.note_maps(layer, own.images, moment.grid, before, after)
-                mixed = output[own.rows] * left[:, None, :, None].to(output)
-                for target in range(shares.shape[1]):
-                    read = F.scaled_dot_product_attention(
-                        mine, own.keys[:, target], own.values[:, target], None, dropout_p, scale=scale, **kwargs
-                    )
-                    mixed = mixed + read * shares[:, target, None, :, None].to(read)
-            output = output.index_copy(0, own.rows, mixed.to(output.dtype))
-        return output
-
-    def _own(self, module: nn.Module, texts: dict[int, Tensor], key: Tensor) -> list[_Own]:
-        """Keys and values of the texts that the rows of each group read, by the layer's own projections."""
-        found, start = [], 0
-        for images, words in self.groups:
-            rows = self.rows[start : start + len(images)]
-            start += len(images)
-            chosen = [i for i, image in enumerate(images) if image in texts]
-            if not chosen:
-                continue
-            each = torch.stack([texts[images[i]] for i in chosen]).to(key)
-            keys, values = (
-                torch.stack([projected(module, name, text, key) for text in each.unbind(1)], 1)
-                for name in ("to_k", "to_v")
-            )
-            found.append(_Own([images[i] for i in chosen], [words[i] for i in chosen], rows[chosen], keys, values))
-        return found
-
     def _over_image(
         self,
         layer: str,
@@ -241,16 +161,6 @@ class Attending:
         return output
 
 
-class _Own(NamedTuple):
-    """Images with equally many targets, and the keys and values of what each reads beside its prompt."""
-
-    images: list[int]
-    words: list[PromptWords]
-    rows: Tensor
-    keys: Float[Tensor, "image target head token channel"]
-    values: Float[Tensor, "image target head token channel"]
-
-
 class _Values(NamedTuple):
     """Values to be handed on that are made of something else than the keys."""
 
@@ -272,7 +182,7 @@ class _Values(NamedTuple):
 
     def put(self, module: Any, value: Tensor) -> Tensor:
         """The module's values, with those of the rows made of the other embeddings, by the module's own projection."""
-        return value.index_copy(0, self.rows, projected(module, "to_v", self.embeddings, value))
+        return value.index_copy(0, self.rows, values_of(module, self.embeddings, value))
 
 
 def _with_values(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, ReadingEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
 from attnreg.types import AttnregError
 
 
@@ -18,7 +18,6 @@ class Edits:
     attention: AttentionEdit | None = None
     embedding: EmbeddingEdit | None = None
     latent: LatentEdit | None = None
-    reading: ReadingEdit | None = None
     prediction: PredictionEdit | None = None
 
     @property
@@ -37,7 +36,6 @@ KINDS: dict[str, type] = {
     "attention": AttentionEdit,
     "embedding": EmbeddingEdit,
     "latent": LatentEdit,
-    "reading": ReadingEdit,
     "prediction": PredictionEdit,
 }
 CLASHES = {
@@ -46,7 +44,6 @@ CLASHES = {
     frozenset(("logits", "prediction")): "how the prompt is heard",
     frozenset(("attention", "prediction")): "how the prompt is heard",
     frozenset(("embedding", "prediction")): "how the prompt is heard",
-    frozenset(("reading", "prediction")): "how the prompt is heard",
 }
 
 
@@ -66,7 +63,7 @@ def edits_of(config: Any) -> Edits:
         kinds, name = kinds_of(edit), type(edit).__name__
         if not kinds:
             raise AttnregError(
-                f"expected an edit such as AttentionRegulation(), got {name}; configure(...) makes one of a "
+                f"expected an edit such as AttentionBalance(), got {name}; configure(...) makes one of a "
                 "method's name, and docs/architecture.md says how to write one"
             )
         for kind in kinds:

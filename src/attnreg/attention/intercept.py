@@ -103,36 +103,31 @@ def attend_with(
     output = F.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
+    mask = attn_mask
+    if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
+        mask = mask[rows]
     with torch.autocast(query.device.type, enabled=False):  # it would round the products to half precision
-        probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask_of(rows, attn_mask), scale))
+        probabilities = probabilities_of(scaled_logits(query[rows], key[rows], mask, scale))
         edited = probabilities @ value[rows].to(probabilities.dtype)
     return output.index_copy(0, rows, edited.to(output.dtype))
 
 
-def mask_of(rows: Int[Tensor, " image"], mask: Tensor | None) -> Tensor | None:
-    """The part of an attention mask that is for some rows of the batch."""
-    return mask[rows] if mask is not None and mask.ndim == 4 and mask.shape[0] > 1 else mask
-
-
-def projected(
-    module: Any, name: str, texts: Float[Tensor, "image token width"], like: Float[Tensor, "_ head token channel"]
+def values_of(
+    module: Any, texts: Float[Tensor, "image token width"], like: Float[Tensor, "_ head token channel"]
 ) -> Float[Tensor, "image head token channel"]:
-    """Keys ("to_k") or values ("to_v") of some texts by a module's own projection, by heads as an attention call's are.
+    """Values of some texts by a module's own projection, laid out by heads as those that an attention call was given.
 
-    Raises `AttnregError` if the module has no such projection of its own.
+    Raises `AttnregError` if the module has no projection that is its own.
     """
-    if getattr(module, "fused_projections", False) or not hasattr(module, name):
+    if getattr(module, "fused_projections", False) or not hasattr(module, "to_v"):
         raise AttnregError(
-            f"expected {type(module).__name__} with a projection {name}, got one whose projections are fused; "
+            f"expected {type(module).__name__} with a projection to_v, got one whose projections are fused; "
             "call pipe.unfuse_qkv_projections() first"
         )
     if getattr(module, "norm_cross", None) is not None:
         texts = module.norm_encoder_hidden_states(texts)
-    made: Tensor = getattr(module, name)(texts)
-    made = rearrange(made, "image token (head channel) -> image head token channel", head=like.shape[1])
-    if name == "to_k" and getattr(module, "norm_k", None) is not None:
-        made = module.norm_k(made)
-    return made.to(like)
+    made: Tensor = module.to_v(texts)
+    return rearrange(made, "image token (head channel) -> image head token channel", head=like.shape[1]).to(like)
 
 
 def map_of(pixels: int, latent: Grid) -> Grid | None:

@@ -21,13 +21,13 @@ from attnreg.attention.latents import MovedLatents
 from attnreg.attention.layers import Layers
 from attnreg.attention.look import Look
 from attnreg.attention.run import Run
-from attnreg.regulation.config import AttentionRegulation
+from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, ReadingEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
 from attnreg.targets import TargetSpec
 from attnreg.types import AttnregError, Trace
 
-Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | ReadingEdit | PredictionEdit | Composed
+Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | Composed
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 """`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""
@@ -37,11 +37,11 @@ class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
     def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False) -> None:
-        edit = AttentionRegulation() if edit is None else edit
+        edit = AttentionBalance() if edit is None else edit
         if isinstance(targets, Composed) or kinds_of(targets) or isinstance(edit, str | list | tuple):
             wrong, place = (edit, "config") if isinstance(edit, str | list | tuple) else (targets, "targets")
             raise AttnregError(
-                f"expected config=AttentionRegulation(...) and targets=[...], got {type(wrong).__name__} as the "
+                f"expected config=AttentionBalance(...) and targets=[...], got {type(wrong).__name__} as the "
                 f"{place}; name both arguments"
             )
         edits = edits_of(edit)
@@ -59,11 +59,10 @@ class Installation:
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
-        reading = select_layers(self.family, self.denoiser, edits.reading.layers) if edits.reading else {}
-        self.modules = every | text | image | seen | seen_image | reading
+        self.modules = every | text | image | seen | seen_image
         self.layers = Layers()
-        self.trace = Trace(tuple(text or reading), keeps_maps=maps)
-        attending = Attending(edits, text, image, every, reading, self.trace)
+        self.trace = Trace(tuple(text), keeps_maps=maps)
+        attending = Attending(edits, text, image, every, self.trace)
         self.latents = None
         if edits.latent:
             look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image))
@@ -181,7 +180,7 @@ def regulate(
     `pipe`: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
     `targets`: what must be heeded: words or phrases of the prompt ("apple", "blue umbrella", "dog#2"), or token
     columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
-    `config`: the edit, or several that were `Composed`; by default `AttentionRegulation()`.
+    `config`: the edit, or several that were `Composed`; by default `AttentionBalance()`.
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
     `maps`: whether `trace.maps()` is to tell where in the picture each target's attention lay; the picture is the same.
 

@@ -46,7 +46,6 @@ class Run:
         self.words: Words = []
         self.embeddings: Tensor | None = None
         self.embedded: dict[int, Embedded] = {}
-        self.texts: dict[int, Tensor] = {}
         self.phrases: list[list[EncodedText]] = []
         self.nothing: EncodedText | None = None
         self.forget()
@@ -106,11 +105,10 @@ class Run:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
             embedded = self.embedded if "embedding" in acting else {}
-            texts = self.texts if "reading" in acting else {}
             call = self._rewritten(call, embedded)
             if "latent" in acting and self.latents:
                 call = self.latents.move(call, self.words, scalings, time)
-            self.layers.acts = self.attending.acts(call, self.words, embedded, texts, acting, time)
+            self.layers.acts = self.attending.acts(call, self.words, embedded, acting, time)
             self.layers.caught = set()
             return call
 
@@ -157,19 +155,14 @@ class Run:
         )
 
     def _embed(self, embeddings: Tensor, words: Words, each: int, encode: Texts) -> None:
-        """What the edits make of the prompts beside their words: the text encoder is at hand only now."""
-        self.embedded, self.texts, self.phrases, self.nothing = {}, {}, [], None
+        """What the edits of embeddings and of predictions make of the prompts: the text encoder is at hand only now."""
+        self.embedded, self.phrases, self.nothing = {}, [], None
         edit = self.edits.embedding
         for number, one in enumerate(words):
             if edit is not None and edit.strength and one is not None:
                 made = edit.embed(embeddings[number], encode, one)
                 if made is not None:
                     self.embedded |= dict.fromkeys(range(number * each, (number + 1) * each), made)
-        reading = self.edits.reading
-        for number, one in enumerate(words):
-            if reading is not None and reading.strength and one is not None and (read := reading.texts(one)):
-                own = torch.stack([encode(text).embedding for text in read])
-                self.texts |= dict.fromkeys(range(number * each, (number + 1) * each), own)
         prediction = self.edits.prediction
         if prediction is not None and prediction.strength:
             self.nothing = encode("")

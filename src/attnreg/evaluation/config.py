@@ -30,7 +30,7 @@ class Config:
 
     prompts: tuple[str, ...]
     """Prompt sets, as `attnreg.evaluation.prompts.prompt_set` names them, or files."""
-    methods: tuple[str, ...] = ("none", "attention-regulation")
+    methods: tuple[str, ...] = ("none", "attention-balance")
     """With settings where wished: "attention-regulation(strength=0.5)"."""
     models: tuple[str, ...] = ("pocket",)
     seeds: tuple[int, ...] = (0,)

@@ -10,7 +10,6 @@ from attnreg.methods.dense_diffusion import DenseDiffusion
 from attnreg.methods.divide_and_bind import DivideAndBind
 from attnreg.methods.initno import InitNO
 from attnreg.methods.method import Method
-from attnreg.methods.phrase_regions import PhraseRegions
 from attnreg.methods.prompt_weighting import PromptWeighting
 from attnreg.methods.self_cross import SelfCross
 from attnreg.methods.structured_diffusion import StructuredDiffusion
@@ -23,6 +22,11 @@ _REFINED = "1 with a gradient for every step of the window, up to 21 where it is
 
 METHODS: dict[str, Method] = {
     "none": Method(None, "the unmodified model", "", edits="nothing"),
+    "attention-balance": Method(
+        AttentionBalance,
+        "raises weak targets and lowers strong ones, a number a target, until each is heard as much as the others",
+        "",
+    ),
     "attention-regulation": Method(
         AttentionRegulation,
         "solves for a smooth edit of the targets' logits that gives each its share of the picture",
@@ -33,22 +37,10 @@ METHODS: dict[str, Method] = {
         "the same as its authors' public code runs it, to the letter",
         "Zhang et al., ECCV 2024, arXiv:2403.06381",
     ),
-    "attention-balance": Method(
-        AttentionBalance,
-        "shares each pixel's attention to the targets anew, in closed form, so that every target gets as much",
-        "",
-    ),
     "attention-scaling": Method(
         AttentionScaling,
         "adds a constant to the targets' logits, or multiplies them: the baseline that every optimisation must beat",
         "",
-    ),
-    "phrase-regions": Method(
-        PhraseRegions,
-        "lets every part of the picture also read, alone, the phrase of the thing that it is becoming",
-        "",
-        edits="what the attention over the text reads",
-        needs=("parse",),
     ),
     "prompt-weighting": Method(
         PromptWeighting,
@@ -127,3 +119,5 @@ METHODS: dict[str, Method] = {
     ),
 }
 """Name -> method. A new one is a file, a line here and a test."""
+DEFAULT = "attention-balance"
+"""What regulates where nothing else is said, here and in `regulate`: docs/research.md says why."""

@@ -1,8 +1,8 @@
 """The kinds of edits beside those of logits and latents, and several edits as one.
 
 What an edit may change is told by the methods it has: `__call__` the logits over the text (`edit.LogitEdit`), `update`
-the latent (`edit.LatentEdit`), `over_text` and `over_image` all attention, `embed` what the prompt becomes, `shares`
-what else the picture reads, `combine` what the denoiser predicts.
+the latent (`edit.LatentEdit`), `over_text` and `over_image` all attention, `embed` what the prompt becomes, `combine`
+what the denoiser predicts.
 """
 
 from __future__ import annotations
@@ -98,27 +98,6 @@ class AttentionEdit(Gated, Protocol):
         self, logits: ImageLogits, words: Sequence[PromptWords], moment: Moment
     ) -> Float[Tensor, "image head pixel pixel"]:
         """The edited softmax of logits over the picture's positions."""
-
-
-@runtime_checkable
-class ReadingEdit(Gated, Protocol):
-    """A way to let parts of the picture read other texts beside the prompt."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names or regular expressions of the layers over the text in which they are read."""
-
-    def texts(self, words: PromptWords) -> tuple[str, ...]:
-        """One text for each target of the prompt; none at all if nothing else is to be read."""
-
-    def shares(
-        self, attended: Float[Tensor, "image target pixel"], moment: Moment, memory: dict[str, Any]
-    ) -> Float[Tensor, "image target pixel"]:
-        """How much of each pixel's attention goes to each target's text; what is left of 1 stays with the prompt.
-
-        `attended`: the layer's own attention to each target's tokens of the prompt, mean over heads, unedited. `memory`
-        belongs to this group of images: empty at the first step of a run, shared by all layers, kept until its end.
-        """
 
 
 @runtime_checkable
