@@ -101,6 +101,12 @@ def test_the_result_in_one_sentence(effect: int, start: str, part: str) -> None:
     assert told.count(". ") == 0
 
 
+def test_a_handful_of_pictures_does_not_head_the_page() -> None:
+    run = many(1)
+    few = [record(str(i), 0, "lucky", 1.0) for i in range(5)]
+    assert ", of new (" in result_of(summarise(run_of(*run.records, *few), "m", resamples=300))
+
+
 def test_cheaper_is_said_too() -> None:
     assert "for 25\N{NO-BREAK SPACE}% less time" in result_of(summarise(many(10, 0.75), "m", resamples=300))
 

@@ -79,8 +79,12 @@ class Summary:
 
     @property
     def leader(self) -> Row | None:
-        """The method with the largest gain; `None` if nothing can be compared."""
-        compared = [row for row in self.rows if row.compared]
+        """The method with the largest gain, of those that drew at least half as many pictures as any; else `None`.
+
+        A handful of pictures may show any gain: it must not head the page.
+        """
+        enough = max((row.pictures for row in self.rows if row.compared), default=0) / 2
+        compared = [row for row in self.rows if row.compared and row.pictures >= enough]
         return max(compared, key=lambda row: row.compared.difference.value if row.compared else 0.0, default=None)
 
 
