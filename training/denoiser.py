@@ -137,8 +137,8 @@ def train(
 ) -> Model:
     """Train for so many minutes (added up over resumed runs); returns the moving average of the weights.
 
-    `start` gives the first weights of the UNet and of the text encoder. `compiled`: two minutes of compiling for a
-    sixth less time a step on a CPU.
+    `start` gives the first weights of the UNet and of the text encoder. `compiled`: minutes of compiling first,
+    less time a step then.
 
     Time steps are drawn from a logit-normal (0.2, 1.2) and weighted equally: down-weighting the noisy ones starves the
     steps that decide the layout. Captions are dropped in 10 % of the pictures, for guidance.

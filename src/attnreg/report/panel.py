@@ -125,7 +125,8 @@ def _moved_told(summary: Summary) -> str:
         return ""
     return (
         f"The prompts whose {summary.score} changed most between {UNMODIFIED} and {summary.leader.method}, the method "
-        "with the largest gain; seeds on which the two differ are shown first. These are the ends, not typical cases."
+        "with the largest gain on enough pictures; seeds on which the two differ are shown first. These are the ends, "
+        "not typical cases."
     )
 
 

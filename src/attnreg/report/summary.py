@@ -79,9 +79,9 @@ class Summary:
 
     @property
     def leader(self) -> Row | None:
-        """The method with the largest gain, of those that drew at least half as many pictures as any; else `None`.
+        """The method with the largest gain of those with at least half as many pictures as any other.
 
-        A handful of pictures may show any gain: it must not head the page.
+        `None` if nothing can be compared. A handful of pictures may show any gain: it must not head the page.
         """
         enough = max((row.pictures for row in self.rows if row.compared), default=0) / 2
         compared = [row for row in self.rows if row.compared and row.pictures >= enough]
