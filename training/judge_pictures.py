@@ -76,7 +76,8 @@ def portrait(thing: Thing, size: int, rng: random.Random) -> np.ndarray:
     """The thing's art of some family, RGBA; one in five mirrored."""
     there = [family for family in FAMILIES if (ART / family / f"{thing.noun}.svg").exists()]
     family = "noto" if rng.random() < 0.6 else rng.choice(there)
-    art = sprite(thing.noun, size, thing.colour, family)
+    # Generated things can be pale: what lies behind shows through.
+    art = sprite(thing.noun, size, thing.colour, family) * np.float32(rng.uniform(0.8, 1) if rng.random() < 0.3 else 1)
     return art[:, ::-1] if rng.random() < 0.2 else art
 
 
@@ -133,7 +134,10 @@ def batch(count: int, rng: random.Random, coder: AutoencoderTiny | None) -> tupl
 
 @torch.no_grad()
 def wear(pictures: Tensor, rng: random.Random, coder: AutoencoderTiny | None) -> Tensor:
-    """Wobble, blur, noise, other light; for one in eight the autoencoder's round trip with noisy latents."""
+    """Wobble, blur, noise, other light; for one in eight the autoencoder's round trip with noisy latents.
+
+    Three in ten are made as soft as a picture of half to a third of the size: generated things can be that soft.
+    """
     generator = torch.Generator().manual_seed(rng.getrandbits(40))
     count = len(pictures)
     bend = F.interpolate(torch.randn(count, 2, 8, 8, generator=generator), size=(SIDE, SIDE), mode="bicubic")
@@ -146,6 +150,11 @@ def wear(pictures: Tensor, rng: random.Random, coder: AutoencoderTiny | None) ->
         latents = coder.encode(worn[:some]).latents
         spread = 0.3 * torch.rand(some, 1, 1, 1, generator=generator)
         worn[:some] = coder.decode(latents + spread * torch.randn(latents.shape, generator=generator)).sample
+    soft = torch.rand(count, generator=generator) < 0.3
+    if soft.any():
+        side = round(SIDE / rng.uniform(2, 3))
+        small = F.interpolate(worn[soft], size=(side, side), mode="bilinear", antialias=True)
+        worn[soft] = F.interpolate(small, size=(SIDE, SIDE), mode="bicubic")
     blurred = F.avg_pool2d(F.pad(worn, (1,) * 4, mode="replicate"), 3, stride=1)
     worn = worn.lerp(blurred, torch.rand(count, 1, 1, 1, generator=generator))
     worn = worn + 0.05 * torch.rand(count, 1, 1, 1, generator=generator) * torch.randn(worn.shape, generator=generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,9 @@ import tiny
 from attnreg.cli import cli
 from attnreg.errors import AttnregError
 from attnreg.evaluation import Config, Store, read_config, run
+from attnreg.evaluation.checks import fingerprint
 from attnreg.evaluation.config import config_of, seeds_of
+from attnreg.models.about import ABOUT, POCKET
 from attnreg.models.load import load_pipeline
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.sampling import generate
@@ -87,6 +90,20 @@ def test_another_models_weights_are_refused(model: Path, tmp_path: Path) -> None
             run(config, tmp_path / "run", prompts=fakes.prompts(1), device="cpu")
     finally:
         weights.write_bytes(content)
+
+
+def test_a_fingerprint_is_of_what_decides_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(POCKET, folder)
+    before = fingerprint(folder)
+    (folder / "README.md").write_text("other words")
+    account = json.loads((folder / ABOUT).read_text())
+    account["sha256"]["README.md"] = "other"
+    (folder / ABOUT).write_text(json.dumps(account))
+    assert fingerprint(folder) == before
+    account["model"]["steps"] += 1
+    (folder / ABOUT).write_text(json.dumps(account))
+    assert fingerprint(folder) != before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from attnreg.evaluation.config import Config
 from attnreg.evaluation.tasks import OpenJudge
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge
-from attnreg.models.about import about
+from attnreg.models.about import ABOUT, about
 
 SAMPLE_BYTES = 1 << 20
 
@@ -70,12 +70,16 @@ def _check(name: str, judge: Judge, prompts: Sequence[Prompt]) -> None:
 def fingerprint(folder: Path) -> str:
     """A digest of a model's folder: names and sizes of its files, and the first and last mebibyte of each.
 
-    Weights that were trained on differ everywhere, so that this tells them apart without reading gigabytes.
+    Weights that were trained on differ everywhere, so that this tells them apart without reading gigabytes. The card
+    decides no picture and is left out, and of the model's own account only the settings that it is drawn with count.
     """
-    found = hashlib.sha256()
+    told = about(folder)
+    found = hashlib.sha256(f"{told.steps} {told.guidance_scale}".encode() if told else b"")
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
         if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+            continue
+        if path.suffix == ".md" or path.name == ABOUT:
             continue
         size = path.stat().st_size
         found.update(f"{name.as_posix()} {size}\n".encode())
