@@ -48,6 +48,8 @@ results: $(VENV)/.test
 	$(BIN)/attnreg bench report out/full --out docs/results/full.html
 	$(BIN)/attnreg bench table out/full --format csv --out docs/results/full.csv
 	$(BIN)/attnreg bench table out/full --readme README.md
+	$(BIN)/python -m benchmarks.renderings out/renderings
+	$(BIN)/attnreg bench distances out/full --reference out/renderings --out docs/results/distances.md
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 from attnreg.evaluation.prompts import prompt_set
@@ -36,6 +37,7 @@ from training.render import compose, draw, sprite
 DOCS = Path(__file__).parent.parent / "docs"
 OUT = DOCS / "results" / "pocket.json"
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
+THRESHOLDS = (0.2, 0.3, 0.35, SURE, 0.45, 0.5, 0.6)
 INK = tuple(words.COLOURS)
 
 
@@ -99,7 +101,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--renderings", type=int, default=500, help="of each number of things")
     parser.add_argument("--pairs", type=int, default=40, help="prompts each of seen and unseen pairs, two seeds each")
-    parser.add_argument("--seeds", type=int, default=8, help="pictures of each single thing")
+    parser.add_argument("--seeds", type=int, default=32, help="pictures of each single thing")
+    parser.add_argument("--sentences", type=int, default=96, help="prompts with a colour, and with a size or a place")
     parser.add_argument("--second-judge", type=Path, default=Path("training/runs/judge/second-judge.pt"))
     parser.add_argument("--only", choices=["judge", "model"], help="half of the table")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -120,7 +123,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps([vars(one) for one in figures], indent=1) + "\n")
     if not arguments.only:
-        write_page(figures, reliability(judge, arguments.renderings))
+        write_page(figures, reliability(judge, arguments.renderings), by_threshold(judge, 2 * arguments.renderings))
 
 
 Add = Callable[[str, Sequence[float], Sequence[str], str], None]
@@ -154,10 +157,10 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
     pairs, seeds = arguments.pairs, arguments.seeds
     sets = {
         "single": (prompt_set("single-things"), seeds, ">= .98"),
-        "coloured": (prompt_set("coloured-things", limit=12 * seeds), 1, ">= .95"),
+        "coloured": (prompt_set("coloured-things", limit=arguments.sentences), 1, ">= .95"),
         "seen": (prompt_set("seen-pairs", limit=pairs), 2, ">= .80"),
         "unseen": (prompt_set("unseen-pairs", limit=pairs), 2, ".40 - .65"),
-        "with a size, a place or at night": (set_somewhere(12 * seeds), 1, ""),
+        "with a size, a place or at night": (set_somewhere(arguments.sentences), 1, ""),
     }
     every: list[Any] = []
     singles: list[Any] = []
@@ -223,6 +226,30 @@ def reliability(judge: PocketJudge, size: int) -> list[tuple[float, float, int, 
     return rows
 
 
+def by_threshold(judge: PocketJudge, size: int) -> list[tuple[float, float, int, int]]:
+    """For thresholds of the confidence: share of pictures whose exact set is seen, nouns missed, nouns invented.
+
+    On pictures of the kind that the judge learns from, not those it learnt from: none to four things, some blends,
+    worn as generated pictures are.
+    """
+    coder = AutoencoderTiny.from_pretrained(POCKET / "vae").eval()
+    pictures: list[Any] = []
+    there: list[list[bool]] = []
+    for index in range(-(-size // 32)):
+        worn, shown = judge_pictures.batch(32, random.Random(f"threshold {index}"), coder)
+        pixels = ((worn.permute(0, 2, 3, 1) + 1) / 2 * 255).round().clamp(0, 255).byte().numpy()
+        pictures += [Image.fromarray(one) for one in pixels]
+        there += [[noun in {one.thing.noun for one in things} for noun in judge.nouns] for things in shown]
+    sure, asked = judge.confidences(pictures), np.array(there)
+    rows = []
+    for threshold in THRESHOLDS:
+        seen = sure >= threshold
+        rows.append((
+            threshold, float((seen == asked).all(axis=1).mean()), int((asked & ~seen).sum()), int((seen & ~asked).sum())
+        ))  # fmt: skip
+    return rows
+
+
 def gallery(asked: Sequence[Prompt], pictures: Sequence[Any], judge: PocketJudge, count: int = 12) -> None:
     """The first pictures of unseen pairs in which a thing is missing, with what the judge sees in them."""
     failed = [
@@ -239,17 +266,32 @@ def gallery(asked: Sequence[Prompt], pictures: Sequence[Any], judge: PocketJudge
         paper.save(DOCS / "pictures" / "failures.png")
 
 
-def write_page(figures: Sequence[Figure], rows: Sequence[tuple[float, float, int, float]]) -> None:
+def write_page(
+    figures: Sequence[Figure],
+    rows: Sequence[tuple[float, float, int, float]],
+    thresholds: Sequence[tuple[float, float, int, int]],
+) -> None:
     """docs/pocket.md: what was measured, in words and tables."""
     table = "".join(f"{line(figure)}\n" for figure in figures)
     calibration = "".join(
         f"| {low:.2f} - {high:.2f} | {count} | {'' if math.isnan(right) else f'{right:.3f}'} |\n"
         for low, high, count, right in rows
     )
+    chosen = "".join(
+        f"| {threshold:.2f} | {exact:.3f} | {missed} | {invented} |\n"
+        for threshold, exact, missed, invented in thresholds
+    )
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
     (DOCS / "pocket.md").write_text(
-        PAGE.format(table=table, calibration=calibration, steps=told.steps, guidance=told.guidance_scale)
+        PAGE.format(
+            table=table,
+            calibration=calibration,
+            thresholds=chosen,
+            sure=SURE,
+            steps=told.steps,
+            guidance=told.guidance_scale,
+        )
     )
 
 
@@ -264,11 +306,18 @@ them, three placed freely. Whether two judges agree is told where the second one
 {table}
 ## How far the judge's confidence can be trusted
 
-Renderings of two things; a noun counts as seen from a confidence of 0.4 on.
+Renderings of two things; a noun counts as seen from a confidence of {sure} on.
 
 | confidence | nouns in pictures | share that is there |
 | --- | --- | --- |
 {calibration}
+Why from there: new pictures of the kind that the judge learns from. None to four things, some of them blends of two
+that are neither, worn: blurred, faded, noisy, through the autoencoder. With a lower threshold it sees what is not
+there, with a higher one it misses what is.
+
+| threshold | exact sets | nouns missed | nouns invented |
+| --- | --- | --- | --- |
+{thresholds}
 ## What it draws
 
 ![all 24 single things and 24 pairs](pictures/things.png)

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training/runs/judge"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=Path("src/attnreg/measure/pocket-judge.safetensors"))
     parser.add_argument("--model", type=Path, default=Path("src/attnreg/models/pocket"), help="its autoencoder wears")
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     coder = AutoencoderTiny.from_pretrained(arguments.model / "vae").eval()
