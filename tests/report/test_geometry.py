@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnreg.report.geometry import LETTER, LINE, Box, Point, axis, scatter, ticks, wrap
+from attnreg.report.geometry import LETTER, LINE, Box, Point, axis, bent_axis, scatter, ticks, wrap
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e4))
@@ -42,6 +42,23 @@ def test_axes_show_zero_and_put_values_in_proportion() -> None:
     share = (mark.x[1] - plot.horizontal.start) / (plot.horizontal.end - plot.horizontal.start)
     assert share == pytest.approx(20 / plot.horizontal.high, abs=0.01)
     assert mark.y[2] < mark.y[1] < mark.y[0], "a higher value is further up, where pixels are fewer"
+
+
+@given(st.lists(st.floats(-50, 1e4), min_size=1, max_size=20), st.sampled_from([270.0, 460.0]))
+def test_a_bent_axis_shows_everything_in_order(values: list[float], end: float) -> None:
+    made = bent_axis(0, end, values, 10.0)
+    pixels = [made.at(value) for value in sorted([0.0, *values])]
+    assert pixels == sorted(pixels)
+    assert 0 <= pixels[0] <= pixels[-1] <= end
+    assert {0.0, 10.0} <= set(made.ticks)
+    assert made.low <= made.ticks[0] <= made.ticks[-1] <= made.high
+
+
+def test_a_bent_axis_is_even_first_and_logarithmic_later() -> None:
+    made = bent_axis(0, 400, [0, 20_000], 10.0)
+    first, second = made.at(1) - made.at(0), made.at(2) - made.at(1)
+    assert second == pytest.approx(first, rel=0.02)
+    assert made.at(10_000) - made.at(1_000) == pytest.approx(made.at(1_000) - made.at(100), rel=0.01)
 
 
 @pytest.mark.parametrize("width", [340, 520])

@@ -49,10 +49,17 @@ class Axis:
     low: float
     high: float
     ticks: tuple[float, ...]
+    bend: float = math.inf
+    """Values well below it lie evenly, those well above by their logarithm."""
 
     def at(self, value: float) -> float:
         """The pixel of a value."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        low, high, here = (_bent(one, self.bend) for one in (self.low, self.high, value))
+        return self.start + (here - low) / (high - low) * (self.end - self.start)
+
+
+def _bent(value: float, bend: float) -> float:
+    return value if math.isinf(bend) else math.asinh(value / bend)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,15 @@ def axis(start: float, end: float, values: Sequence[float], about: int) -> Axis:
     return Axis(start, end, low, every[-1], tuple(tick for tick in every if tick >= low))
 
 
+def bent_axis(start: float, end: float, values: Sequence[float], bend: float) -> Axis:
+    """An axis that shows zero and all values, even up to `bend` and logarithmic beyond it."""
+    low, high = min(0.0, *values), max(bend, *values)
+    steps = (1, 3) if abs(end - start) > 400 else (1,)
+    sizes = [step * bend * 10.0**power for power in range(12) for step in steps]
+    every = sorted([0.0, *sizes, *(-size for size in sizes)])
+    return Axis(start, end, 1.1 * low, 1.1 * high, tuple(tick for tick in every if low <= tick <= 1.1 * high), bend)
+
+
 def wrap(name: str, letters: int) -> tuple[str, ...]:
     """A method's name in lines: broken after a sign of punctuation where it would be longer than `letters`."""
     lines: list[str] = []
@@ -114,9 +130,18 @@ def wrap(name: str, letters: int) -> tuple[str, ...]:
     return (*lines, rest)
 
 
-def scatter(points: Sequence[Point], width: float, height: float, letters: int = 30) -> Scatter:
-    """Lay out a plot of `width` x `height` pixels; both axes include zero, where the unmodified model is."""
-    horizontal = axis(46.0, width - 26.0, [end for p in points for end in p.x], 5 if width > 500 else 4)
+def scatter(
+    points: Sequence[Point], width: float, height: float, letters: int = 30, *, bend: float = math.inf
+) -> Scatter:
+    """Lay out a plot of `width` x `height` pixels; both axes include zero, where the unmodified model is.
+
+    bend: from where on the horizontal axis is logarithmic; by default nowhere.
+    """
+    left, right, across = 46.0, width - 26.0, [end for p in points for end in p.x]
+    if math.isinf(bend):
+        horizontal = axis(left, right, across, 5 if width > 500 else 4)
+    else:
+        horizontal = bent_axis(left, right, across, bend)
     vertical = axis(height - 48.0, 28.0, [end for p in points for end in p.y], 5)
     inside = Box(horizontal.start, vertical.end - 10, width, vertical.start)
     placed: list[tuple[Point, tuple[float, float, float], tuple[float, float, float]]] = [
