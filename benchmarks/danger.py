@@ -5,6 +5,8 @@ signals, of maps that are means over layers and heads: how far the least peaked 
 (smoothed over 3 x 3 positions), and how little two targets' maps overlap (one minus their cosine). Printed for every
 step: the chance that a picture that shows everything has the higher signal than one that does not (the area under the
 ROC curve; .5 says nothing), over all pictures and between the seeds of one prompt, which is what an edit could act on.
+Then, what choosing by the signals would bring: how many pictures show everything if of two, or of all, seeds of a
+prompt the one is kept whose signals, standardised and added, are highest in that step.
 """
 
 from __future__ import annotations
@@ -101,8 +103,19 @@ def told(signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterabl
     return higher / pairs if pairs else float("nan")
 
 
+def kept(
+    signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterable[np.ndarray], candidates: int
+) -> float:
+    """The share of pictures that show everything, if of so many of a group the one with the highest signal is kept."""
+    found = []
+    for group in groups:
+        rivals = combinations(np.flatnonzero(group), candidates)
+        found += [whole[max(some, key=lambda index: float(signal[index]))] for some in rivals]
+    return float(np.mean(found))
+
+
 def main() -> None:
-    """Draw, judge and print the table."""
+    """Draw, judge and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", default="unseen-pairs")
     parser.add_argument("--limit", type=int, default=1000, help="prompts")
@@ -125,6 +138,11 @@ def main() -> None:
     for step in range(maps.shape[1]):
         chances = [told(signal[:, step], whole, groups) for signal in signals for groups in (everyone, alone)]
         print(f"| {step} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
+    both = sum((signal - signal.mean(0)) / signal.std(0) for signal in signals)
+    print(f"\n| step | best of two | best of {arguments.seeds} |\n| --- | --- | --- |")
+    for step in range(maps.shape[1]):
+        shares = [kept(both[:, step], whole, alone, candidates) for candidates in (2, arguments.seeds)]
+        print(f"| {step} | {' | '.join(f'{share:.1%}' for share in shares)} |")
 
 
 if __name__ == "__main__":
