@@ -11,6 +11,7 @@ from attnreg.evaluation import Store
 from attnreg.methods import DEFAULT
 from attnreg.seeds import seeds_of
 from attnreg.statistics import compare, line_up
+from benchmarks.pairs import exchange
 
 
 def main() -> None:
@@ -28,11 +29,8 @@ def main() -> None:
         some = [record for record in records if record.seed in seeds_of(seeds)]
         for method in arguments.methods:
             both = compare(line_up(some, "none", method, arguments.score))
-            d = both.difference
-            print(
-                f"| {seeds} | {method} | {both.first.value:.1%} | {both.second.value:.1%} | {100 * d.value:+.1f} "
-                f"({100 * d.low:+.1f} to {100 * d.high:+.1f}) | {both.gained} / {both.lost} | {both.p:.2g} |"
-            )
+            cells = (seeds, method, f"{100 * both.first.value:.1f} %", *exchange(both))
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from attnreg.methods import DEFAULT
 from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
 from attnreg.records import Record
-from attnreg.statistics import compare, line_up
+from attnreg.statistics import Comparison, compare, line_up
 from benchmarks.drawing import drawn, pixel_distance
 
 
@@ -74,18 +74,25 @@ def line(records: list[Record], method: str) -> str:
     own = [record for record in records if record.method == method]
     plain = next(record.seconds for record in records if record.method == "none")
     distance = float(np.mean([record.scores["distance"] for record in own]))
-    d = both.difference
     cells = [
         method,
-        f"{100 * both.second.value:.1f} %",
-        f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
-        f"{both.gained} / {both.lost}",
-        f"{both.p:.2g}",
+        *exchange(both),
         f"{100 * everything.second.value:.1f} %",
         f"{distance:.4f}",
         f"{own[0].seconds / plain:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def exchange(both: Comparison) -> tuple[str, str, str, str]:
+    """Cells of a table: the method's rate, its difference to the other's, pictures gained and lost, p."""
+    d = both.difference
+    return (
+        f"{100 * both.second.value:.1f} %",
+        f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
+        f"{both.gained} / {both.lost}",
+        f"{both.p:.2g}",
+    )
 
 
 if __name__ == "__main__":
