@@ -67,7 +67,9 @@ def test_configs_are_frozen_and_share_their_first_settings(name: str) -> None:
     kinds = kinds_of(edit)
     assert len(kinds) == 1
     assert ("gradient" in METHODS[name].needs) == (kinds == ["latent"])
-    shared = ["strength", "window"] + ["layers"] * (kinds[0] in ("logits", "attention", "latent"))
+    shared = (
+        ["strength"] + ["window"] * (kinds != ["start"]) + ["layers"] * (kinds[0] in ("logits", "attention", "latent"))
+    )
     assert [field.name for field in dataclasses.fields(edit)][: len(shared)] == shared
     assert edit.strength > 0
     for field in dataclasses.fields(edit):

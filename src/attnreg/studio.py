@@ -183,6 +183,12 @@ def account(sample: Sample) -> str:
         losses = [one.loss_before for one in updates if one.loss_before is not None]
         moved = f"latent moved in {len(updates)} steps, {sum(one.passes for one in updates)} passes with a gradient"
         told.append(f"{moved}, loss {losses[0]:.3f} -> {losses[-1]:.3f}" if losses else moved)
+    told += [
+        f"start {one.chosen + 1} of {len(one.scores)} tried, score {one.scores[0]:.2f} -> {one.scores[one.chosen]:.2f}"
+        if one.chosen
+        else f"the given start was kept, {len(one.scores)} tried, score {one.scores[0]:.2f}"
+        for one in sample.trace.starts
+    ]
     return "; ".join(told) or f"regulated in {sample.trace.regulated_steps} of {sample.trace.steps} steps"
 
 

@@ -94,6 +94,17 @@ class LatentRecord:
     """How many times the denoiser was run for it."""
 
 
+@dataclass(frozen=True)
+class StartRecord:
+    """From which noise one image was drawn, where several were to choose from."""
+
+    image: int
+    scores: tuple[float, ...]
+    """Of every start that was followed, the given one first; the higher, the more likely it shows every target."""
+    chosen: int
+    """Which of them it was drawn from: 0 is the given one."""
+
+
 class Trace:
     """What happened while a pipeline was regulated: the last call of the pipeline, filled while it samples."""
 
@@ -115,6 +126,8 @@ class Trace:
         """How many of them were regulated."""
         self.updates: list[LatentRecord] = []
         """What methods that move the latent did, in the order in which it happened."""
+        self.starts: list[StartRecord] = []
+        """What methods that choose among noises chose, one record an image."""
         self._noted: list[tuple[int, str, Sequence[int], Grid, Measured]] = []
         self._maps: dict[int, dict[str, tuple[Grid, Float[Tensor, "edit target pixel"], int]]] = {}
 

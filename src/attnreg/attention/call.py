@@ -94,6 +94,15 @@ class Call:
         }
 
 
+def check_denoised_alone(pipe: Any, method: str) -> None:
+    """Raises `AttnregError` if the pipeline's batch has rows that are neither with the prompt nor without."""
+    if getattr(pipe, "do_perturbed_attention_guidance", False):
+        raise AttnregError(
+            f"expected a pipeline that denoises a prompt alone, got {type(pipe).__name__} with perturbed attention; "
+            f"set pag_scale=0 or choose {method}"
+        )
+
+
 def prediction_in(output: Any) -> Tensor:
     """The prediction in what a denoiser returned: a tuple, or an object of diffusers' own."""
     prediction: Tensor = output[0]

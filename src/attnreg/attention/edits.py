@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
 
 
@@ -17,6 +17,7 @@ class Edits:
     logits: LogitEdit | None = None
     attention: AttentionEdit | None = None
     embedding: EmbeddingEdit | None = None
+    start: StartEdit | None = None
     latent: LatentEdit | None = None
     prediction: PredictionEdit | None = None
 
@@ -35,6 +36,7 @@ KINDS: dict[str, type] = {
     "logits": LogitEdit,
     "attention": AttentionEdit,
     "embedding": EmbeddingEdit,
+    "start": StartEdit,
     "latent": LatentEdit,
     "prediction": PredictionEdit,
 }

@@ -1,8 +1,8 @@
-"""How an edit of the latents reaches a pipeline: the denoiser and the scheduler are given the moved ones."""
+"""How other latents reach a pipeline, moved or begun anew: the denoiser and the scheduler are given them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.attention.attending import Time, Words
-from attnreg.attention.call import Call
+from attnreg.attention.call import Call, check_denoised_alone
 from attnreg.attention.look import Look
+from attnreg.attention.starts import Starts
 from attnreg.regulation.edit import LatentEdit, Maps
 from attnreg.types import AttnregError, LatentRecord, Trace
 
@@ -28,15 +29,18 @@ class _Scaling(NamedTuple):
 
 
 class MovedLatents:
-    """The latents of one call of a pipeline, before and after an edit moved them.
+    """The latents of one call of a pipeline, before and after others took their place.
 
-    Before each step a pipeline lets its scheduler scale the latents for the denoiser: there they are seen. After it the
+    In the first step a start may be chosen; in every one the latent may be moved, from where it then is. Before each
+    step a pipeline lets its scheduler scale the latents for the denoiser: there they are seen. After it the
     pipeline hands them to `scheduler.step`: there they are exchanged for the moved ones, so that the step is taken from
     where the prediction was made.
     """
 
-    def __init__(self, pipe: Any, edit: LatentEdit, look: Look, trace: Trace) -> None:
-        self.pipe, self.edit, self.look, self.trace = pipe, edit, look, trace
+    def __init__(
+        self, pipe: Any, starts: Starts | None, edit: LatentEdit | None, look: Look | None, trace: Trace
+    ) -> None:
+        self.pipe, self.starts, self.edit, self.look, self.trace = pipe, starts, edit, look, trace
         self.forget()
 
     def forget(self) -> None:
@@ -76,18 +80,16 @@ class MovedLatents:
         self.moved = None
         return scalings
 
-    def move(self, call: Call, words: Words, scalings: list[_Scaling], time: Time) -> Call:
-        """The call with moved latents, one image after the other, each seen alone.
+    def exchange(self, call: Call, words: Words, scalings: list[_Scaling], time: Time, acting: Sequence[str]) -> Call:
+        """The call with other latents, one image after the other, each seen alone.
 
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed.
         """
-        if not _heeds_latents(self.pipe.scheduler):
+        starts = self.starts if "start" in acting else None
+        moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
+        if not starts and not moves:
             return call
-        if getattr(self.pipe, "do_perturbed_attention_guidance", False):
-            raise AttnregError(
-                f"expected a pipeline that denoises a prompt alone, got {type(self.pipe).__name__} with perturbed "
-                "attention; set pag_scale=0 or choose a method without a gradient"
-            )
+        check_denoised_alone(self.pipe, "a method that edits attention alone")
         fitting = [one for one in scalings if len(one.latents) == len(call.sample)]
         scaling = fitting[-1] if fitting else None
         given = scaling.latents if scaling else call.sample
@@ -95,38 +97,59 @@ class MovedLatents:
         if len(given) % call.images or not all(torch.equal(part, before) for part in given.split(call.images)):
             raise AttnregError(
                 f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
-                "this pipeline arranges its batch in a way that is not known: choose a method without a gradient"
+                "this pipeline arranges its batch in a way that is not known: choose a method that edits attention"
             )
 
         def scaled(latents: Latents) -> Latents:
             return scaling.scale(latents, scaling.timestep) if scaling else latents
 
+        rows = {image: row for image, row in sorted(call.first_rows.items()) if words[image] is not None}
         after = before.clone()
-        with self.look.ready(call):
-            for image, row in sorted(call.first_rows.items()):
-                one = words[image]
-                if one is None:
-                    continue
-                extra = call.sample[row : row + 1, before.shape[1] :]
-
-                def see(z: Tensor, row: int = row, extra: Tensor = extra) -> Maps:
-                    sample = scaled(z.unsqueeze(0))
-                    return self.look(call, row, torch.cat([sample, extra.clone()], 1) if extra.shape[1] else sample)
-
-                place = row % call.images
-                # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
-                with torch.inference_mode(False), torch.enable_grad():
-                    memory = self.memory.setdefault(image, {})
-                    updated = self.edit.update(before[place].clone(), see, one, time.step, time.total, memory)
-                after[place] = updated.latent.detach().to(after)
-                self.trace.updates.append(
-                    LatentRecord(time.step, image, updated.loss_before, updated.loss_after, updated.passes)
+        if starts:
+            for image, row in rows.items():
+                after[row % call.images] = starts.best(
+                    call, image, row, before[row % call.images], words[image], scaled
                 )
+        if moves:
+            self._move(call, rows, words, time, after, scaled)
         if torch.equal(after, before):
             return call
         self.moved = before, after
         sample = scaled(after.repeat(len(given) // call.images, 1, 1, 1)).to(call.sample)
         return call.given(sample=torch.cat([sample, call.sample[:, before.shape[1] :]], 1))
+
+    def _move(
+        self,
+        call: Call,
+        rows: dict[int, int],
+        words: Words,
+        time: Time,
+        latents: Latents,
+        scaled: Callable[[Latents], Latents],
+    ) -> None:
+        """Move each image's latent, in place."""
+        edit, look = self.edit, self.look
+        assert edit is not None
+        assert look is not None
+        channels = latents.shape[1]
+        with look.ready(call):
+            for image, row in rows.items():
+                one, extra = words[image], call.sample[row : row + 1, channels:]
+                assert one is not None
+
+                def see(z: Tensor, row: int = row, extra: Tensor = extra) -> Maps:
+                    sample = scaled(z.unsqueeze(0))
+                    return look(call, row, torch.cat([sample, extra.clone()], 1) if extra.shape[1] else sample)
+
+                place = row % call.images
+                # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
+                with torch.inference_mode(False), torch.enable_grad():
+                    memory = self.memory.setdefault(image, {})
+                    updated = edit.update(latents[place].clone(), see, one, time.step, time.total, memory)
+                latents[place] = updated.latent.detach().to(latents)
+                self.trace.updates.append(
+                    LatentRecord(time.step, image, updated.loss_before, updated.loss_after, updated.passes)
+                )
 
 
 def _heeds_latents(scheduler: Any) -> bool:

@@ -1,4 +1,4 @@
-"""One look at what a model attends to: a pass of the denoiser over one image and its prompt, with gradients."""
+"""One look at what a model attends to: a pass of the denoiser over one image and its prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _SeenEnough(BaseException):
 
 
 class Look:
-    """Runs the denoiser for `LatentEdit.update`; made once an installation."""
+    """Runs the denoiser for `LatentEdit.update` and `StartEdit.choose`; made once an installation for each."""
 
     def __init__(self, denoiser: nn.Module, layers: Layers, text: Sequence[str], image: Sequence[str]) -> None:
         self.denoiser, self.layers = denoiser, layers
@@ -45,9 +45,6 @@ class Look:
         """
         scale = (call.arguments.get("cross_attention_kwargs") or {}).get("scale", 1.0)
         saving = bool(getattr(self.denoiser, "_supports_gradient_checkpointing", False)) and scale == 1.0
-        tokens = call.hidden.shape[-2]
-        acts = {name: Act(tokens, partial(self._attend, name)) for name in self.text}
-        acts |= {name: Act(None, partial(self._attend, name)) for name in self.image}
         with ExitStack() as stack:
             for parameter in self.denoiser.parameters():
                 if parameter.requires_grad:
@@ -57,28 +54,51 @@ class Look:
                 if vars(module).get("gradient_checkpointing") is False:
                     _set_for_now(stack, module, "gradient_checkpointing", True)
                     _set_for_now(stack, module, "_gradient_checkpointing_func", _computed_again)
-            stack.enter_context(self.layers.acting(acts))
+            stack.enter_context(self.layers.acting(self._acts(call)))
             yield
 
     def __call__(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> Maps:
         """What a row's prompt attends to where the denoiser is given `sample` in place of that row's."""
-        self.seen, self.heads = {}, {}
         with torch.inference_mode(False), torch.enable_grad():
-            try:
-                call.denoise(**call.of_rows([row], sample=sample))
-            except _SeenEnough:
-                pass
-            finally:
-                seen, self.seen = self.seen, None
-            if missed := [name for name in (*self.text, *self.image) if name not in seen]:
-                raise AttnregError(
-                    f"expected to see the attention of {', '.join(missed)}, got a pass of the denoiser in which they "
-                    "did not run; something skips them (cached features?): turn it off"
-                )
+            seen = self._pass(call, row, sample)
             cross = self._mean(seen, self.text)
             grid = map_of(len(cross), call.latent)
             assert grid is not None
             return Maps(cross, self._mean(seen, self.image) if self.image else None, grid)
+
+    @torch.no_grad()
+    def by_layer(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> list[Maps]:
+        """The same of each layer over the text alone, of whatever size, without a graph; needs no `ready`."""
+        with self.layers.acting(self._acts(call)):
+            seen = self._pass(call, row, sample)
+        grids = {name: map_of(len(seen[name]), call.latent) for name in self.text}
+        if odd := [name for name, grid in grids.items() if grid is None]:
+            raise AttnregError(
+                f"layers: expected maps that are the latent halved some times, got another size in {', '.join(odd)}; "
+                "choose other layers"
+            )
+        return [Maps(seen[name] / self.heads[name], None, grid) for name, grid in grids.items() if grid]
+
+    def _acts(self, call: Call) -> dict[str, Act]:
+        tokens = call.hidden.shape[-2]
+        over_text = {name: Act(tokens, partial(self._attend, name)) for name in self.text}
+        return over_text | {name: Act(None, partial(self._attend, name)) for name in self.image}
+
+    def _pass(self, call: Call, row: int, sample: Tensor) -> dict[str, Tensor]:
+        """One pass, ended when all has been seen: attention by layer, summed over heads."""
+        self.seen, self.heads = {}, {}
+        try:
+            call.denoise(**call.of_rows([row], sample=sample))
+        except _SeenEnough:
+            pass
+        finally:
+            seen, self.seen = self.seen, None
+        if missed := [name for name in (*self.text, *self.image) if name not in seen]:
+            raise AttnregError(
+                f"expected to see the attention of {', '.join(missed)}, got a pass of the denoiser in which they "
+                "did not run; something skips them (cached features?): turn it off"
+            )
+        return seen
 
     def _mean(self, seen: dict[str, Tensor], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
         """The mean over the heads of several layers. Raises `AttnregError` if their maps differ in size."""

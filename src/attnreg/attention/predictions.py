@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, prediction_in, with_prediction
+from attnreg.attention.call import Call, check_denoised_alone, prediction_in, with_prediction
 from attnreg.regulation.kinds import EncodedText, PredictionEdit
-from attnreg.types import AttnregError
 
 
 def combined(
@@ -26,11 +25,7 @@ def combined(
     `phrases`: of each image, none if it stays as it is. `nothing`: the empty text, denoised where guidance is off.
     Raises `AttnregError` for a pipeline under which a phrase cannot be denoised alone.
     """
-    if getattr(pipe, "do_perturbed_attention_guidance", False):
-        raise AttnregError(
-            f"expected a pipeline that denoises a prompt alone, got {type(pipe).__name__} with perturbed attention; "
-            "set pag_scale=0"
-        )
+    check_denoised_alone(pipe, "a method that edits attention")
     rows = {image: row for image, row in call.first_rows.items() if phrases[image]}
     if not rows:
         return output

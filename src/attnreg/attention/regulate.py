@@ -21,13 +21,14 @@ from attnreg.attention.latents import MovedLatents
 from attnreg.attention.layers import Layers
 from attnreg.attention.look import Look
 from attnreg.attention.run import Run
+from attnreg.attention.starts import Starts
 from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.edit import LatentEdit, LogitEdit
-from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit
+from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.targets import TargetSpec
 from attnreg.types import AttnregError, Trace
 
-Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | Composed
+Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | StartEdit | Composed
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 """`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""
@@ -59,14 +60,17 @@ class Installation:
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
-        self.modules = every | text | image | seen | seen_image
+        begun = select_layers(self.family, self.denoiser, edits.start.layers) if edits.start else {}
+        self.modules = every | text | image | seen | seen_image | begun
         self.layers = Layers()
         self.trace = Trace(tuple(text), keeps_maps=maps)
         attending = Attending(edits, text, image, every, self.trace)
         self.latents = None
-        if edits.latent:
-            look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image))
-            self.latents = MovedLatents(pipe, edits.latent, look, self.trace)
+        if edits.latent or edits.start:
+            look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
+            first_look = Look(self.denoiser, self.layers, tuple(begun), ())
+            starts = Starts(pipe, edits.start, first_look, self.trace) if edits.start else None
+            self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
         self.run = Run(pipe, edits, targets, adjectives, self.trace, self.layers, attending, self.latents)
         self.patches: list[Patch] = []
 

@@ -106,8 +106,8 @@ class Run:
                 time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
             embedded = self.embedded if "embedding" in acting else {}
             call = self._rewritten(call, embedded)
-            if "latent" in acting and self.latents:
-                call = self.latents.move(call, self.words, scalings, time)
+            if self.latents:
+                call = self.latents.exchange(call, self.words, scalings, time, acting)
             self.layers.acts = self.attending.acts(call, self.words, embedded, acting, time)
             self.layers.caught = set()
             return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attnreg.methods.attend_and_excite import AttendAndExcite
 from attnreg.methods.attention_scaling import AttentionScaling
+from attnreg.methods.best_start import BestStart
 from attnreg.methods.composable_diffusion import ComposableDiffusion
 from attnreg.methods.conform import Conform
 from attnreg.methods.dense_diffusion import DenseDiffusion
@@ -26,6 +27,13 @@ METHODS: dict[str, Method] = {
         AttentionBalance,
         "raises weak targets and lowers strong ones, a number a target, until each is heard as much as the others",
         "",
+    ),
+    "best-start": Method(
+        BestStart,
+        "tries other noises to begin with where the model's own attention mixes or misses targets, and takes the best",
+        "",
+        edits="initial noise",
+        passes="2.5 for every start that is tried",
     ),
     "attention-regulation": Method(
         AttentionRegulation,

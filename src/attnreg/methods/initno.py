@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar, NamedTuple
@@ -16,6 +15,7 @@ from attnreg.heads import parts_of
 from attnreg.regulation.attended import TargetMaps, maps_of, neglect, sharpened, smoothed
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, Look, RefinedSettings, See
+from attnreg.regulation.noises import noises_like
 from attnreg.regulation.regions import bright, component_at, peak
 from attnreg.regulation.settings import number, setting, whole_number
 
@@ -156,16 +156,6 @@ def stray(seen: TargetMaps) -> Float[Tensor, ""]:
             outside = one[~region].amax()
             total = total + outside * (outside > one[region].amin())
     return total
-
-
-def noises_like(latent: Latent, count: int) -> Iterator[Latent]:
-    """The latent itself, then fresh normal noise of its strength, decided by the signs of its values."""
-    yield latent
-    signs = (latent > 0).cpu().contiguous().numpy().tobytes()
-    generator = torch.Generator("cpu").manual_seed(int.from_bytes(hashlib.sha256(signs).digest()[:7], "big"))
-    scale = latent.float().square().mean().sqrt().cpu()
-    for _ in range(count - 1):
-        yield (scale * torch.randn(latent.shape, generator=generator)).to(latent)
 
 
 def moments(old: tuple[Latent, Latent], gradient: Latent) -> tuple[Latent, Latent]:

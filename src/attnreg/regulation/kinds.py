@@ -2,19 +2,19 @@
 
 What an edit may change is told by the methods it has: `__call__` the logits over the text (`edit.LogitEdit`), `update`
 the latent (`edit.LatentEdit`), `over_text` and `over_image` all attention, `embed` what the prompt becomes, `combine`
-what the denoiser predicts.
+what the denoiser predicts, `choose` the noise that all begins with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.regulation.edit import Edited, PromptWords
+from attnreg.regulation.edit import Edited, Maps, PromptWords
 from attnreg.types import AttnregError, Grid, Logits
 
 
@@ -114,6 +114,37 @@ class PredictionEdit(Gated, Protocol):
         alone: Float[Tensor, "phrase channel height width"],
     ) -> Float[Tensor, "channel height width"]:
         """One prediction of the whole prompt's, that of no prompt, and those of the phrases."""
+
+
+class Chosen(NamedTuple):
+    """The noise that a picture begins with, and what it was chosen from."""
+
+    latent: Float[Tensor, "channel height width"]
+    """The very latent that was given, if none was better."""
+    scores: tuple[float, ...]
+    """Of every start that was followed, the given one first."""
+    number: int
+    """Which of them it is, from 0."""
+
+
+@runtime_checkable
+class StartEdit(Gated, Protocol):
+    """A way to choose the noise that a picture begins with, before the first step is taken."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names or regular expressions of the layers whose attention is looked at."""
+
+    def stops(self, total: int) -> tuple[int, ...]:
+        """At which of so many steps a start that is followed is denoised: 0 first, the one that is looked at last."""
+
+    def choose(
+        self,
+        latent: Float[Tensor, "channel height width"],
+        follow: Callable[[Float[Tensor, "channel height width"]], Sequence[Maps]],
+        words: PromptWords,
+    ) -> Chosen:
+        """The start of one image. `follow(z)` denoises z coarsely and tells what each layer attends to at the end."""
 
 
 @dataclass(frozen=True)

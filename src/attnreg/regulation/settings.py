@@ -122,15 +122,19 @@ def in_layers(pattern: str) -> Any:
     return setting((pattern,), layer_patterns, help)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GatedSettings:
-    """What every edit can be told: how strongly and when. A value out of its range raises `AttnregError`."""
-
-    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
-    window: tuple[float, float] = in_window(0.0, 0.5)
+class CheckedSettings:
+    """A dataclass whose fields check themselves. A value out of its range raises `AttnregError`."""
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedSettings(CheckedSettings):
+    """What nearly every edit can be told: how strongly and when."""
+
+    strength: float = setting(1.0, number(0.0), "factor of the edit; 0 draws the unmodified picture")
+    window: tuple[float, float] = in_window(0.0, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

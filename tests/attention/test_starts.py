@@ -1,0 +1,257 @@
+"""Starts that are followed beside a pipeline and exchanged in it: against the pipeline's own steps and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPAGPipeline,
+    UniPCMultistepScheduler,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from test_latents import SCHEDULERS, probabilities_of
+from torch import Tensor
+
+import tiny
+from attnreg import AttnregError, configure, regulate
+from attnreg.attention.starts import share_of_signal
+from attnreg.methods.best_start import BestStart
+from attnreg.regulation.edit import Maps, PromptWords
+from attnreg.regulation.kinds import Chosen, Composed
+from attnreg.regulation.noises import noises_like
+from attnreg.sampling import generate
+from attnreg.studio import account
+from test_regulate import FAMILIES, PROMPT, draw, everything_in
+
+# diffusers' own, on numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array(__ implementation|_wrap__ must):DeprecationWarning")
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+START = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(7))
+
+
+@dataclass(frozen=True)
+class Other:
+    """Always another start, after having followed it."""
+
+    start: Tensor | None = None
+    at: tuple[int, ...] = (0,)
+    strength: float = 1.0
+    window: tuple[float, float] = (0.0, 1e-9)
+    layers: tuple[str, ...] = ("auto",)
+    seen: list[Sequence[Maps]] = field(default_factory=list)
+
+    def stops(self, total: int) -> tuple[int, ...]:
+        return self.at
+
+    def choose(self, latent: Tensor, follow: Callable[[Tensor], Sequence[Maps]], words: PromptWords) -> Chosen:
+        start = latent if self.start is None else self.start.to(latent)
+        self.seen.append(follow(start))
+        return Chosen(start, (1.0, 2.0), 1)
+
+
+def given_to(pipe: Any, call: Callable[[], Any]) -> list[Tensor]:
+    """The sample of every call of the denoiser, as its first convolution is given it."""
+    kept: list[Tensor] = []
+    handle = pipe.unet.conv_in.register_forward_pre_hook(lambda _, args: kept.append(args[0].clone()))
+    try:
+        call()
+    finally:
+        handle.remove()
+    return kept
+
+
+@pytest.fixture(scope="module")
+def sd1() -> Any:
+    return tiny.stable_diffusion()
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+@pytest.mark.parametrize("kind", [DDIMScheduler, EulerDiscreteScheduler])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_a_start_is_followed_as_a_pipeline_with_few_steps_would(
+    prediction_type: str, kind: Any, guidance_scale: float
+) -> None:
+    """The sample at every stop is the one of a run of 4 steps of DDIM or Euler, which both take them without noise."""
+    pipe = tiny.stable_diffusion()
+    settings = {"prediction_type": prediction_type, "timestep_spacing": "trailing", "clip_sample": False}
+    pipe.scheduler = kind.from_config(pipe.scheduler.config, **settings)
+    options = {"guidance_scale": guidance_scale, "latents": START.clone()}
+    few = given_to(pipe, lambda: draw(pipe, num_inference_steps=4, **options))
+    edit = Other(at=(0, 2, 4))
+    with regulate(pipe, config=edit):
+        many = given_to(pipe, lambda: draw(pipe, num_inference_steps=8, **options))
+    for expected, followed in zip(few[:3], many[:3], strict=True):
+        torch.testing.assert_close(followed[-1], expected[-1], rtol=1e-4, atol=1e-4)
+    rows = len(few[0])
+    assert [len(sample) for sample in many] == [rows, rows, 1] + [rows] * 8, "the last look is of the prompt alone"
+
+
+def test_what_is_seen_is_the_models_own_attention_by_layer(sd1: Any) -> None:
+    """All layers, of three sizes, against what diffusers computes slowly."""
+    edit = Other(layers=("all",))
+    with regulate(sd1, config=edit):
+        draw(sd1, latents=START.clone())
+    hidden = sd1.encode_prompt(PROMPT, "cpu", 1, False)[0].detach()
+    names = [name for name, _ in sd1.unet.named_modules() if name.endswith("attn2")]
+    found = probabilities_of(sd1, names, START, sd1.scheduler.timesteps[0], hidden)
+    (seen,) = edit.seen
+    assert len(seen) == len(names)
+    assert len({maps.grid for maps in seen}) > 2
+    by_size = sorted(seen, key=lambda maps: (-maps.grid.pixels, float(maps.cross[0, 1])))
+    expected = sorted((one.mean(0) for one in found.values()), key=lambda one: (-len(one), float(one[0, 1])))
+    for maps, one in zip(by_size, expected, strict=True):
+        torch.testing.assert_close(maps.cross, one, rtol=1e-4, atol=1e-6)
+        assert not maps.cross.requires_grad
+
+
+@pytest.mark.parametrize("kind", [*SCHEDULERS, UniPCMultistepScheduler])
+def test_the_picture_is_the_unmodified_models_from_that_start(sd1: Any, kind: Any) -> None:
+    """Under every kind of solver, to the bit: `pipe(latents=...)` is the oracle."""
+    config, sd1.scheduler = sd1.scheduler, kind.from_config(sd1.scheduler.config)
+    try:
+        scale = sd1.scheduler.init_noise_sigma
+        objects = everything_in(sd1)
+        expected = draw(sd1, latents=START.clone())
+        with regulate(sd1, config=Other(START[0] * scale)) as trace:
+            chosen = draw(sd1, latents=torch.zeros_like(START))  # noise of a sampler's own is drawn alike then
+        assert objects == everything_in(sd1)
+        assert (trace.steps, trace.regulated_steps) == (trace.steps, 1)
+        assert [(one.image, one.scores, one.chosen) for one in trace.starts] == [(0, (1.0, 2.0), 1)]
+    finally:
+        sd1.scheduler = config
+    torch.testing.assert_close(chosen, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family(family: str) -> None:
+    pipe = FAMILIES[family]()
+    plain = draw(pipe)
+    edit = BestStart(starts=6, enough=1e9)
+    with regulate(pipe, config=edit) as trace:
+        drawn = draw(pipe)
+        assert torch.equal(drawn, draw(pipe))
+    (record,) = trace.starts
+    assert len(record.scores) == 6
+    assert record.scores[record.chosen] == max(record.scores)
+    assert torch.equal(drawn, plain) == (record.chosen == 0)
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        assert torch.equal(draw(pipe), plain), "the given start is good enough"
+    assert trace.starts[0].chosen == 0
+    assert torch.equal(draw(pipe), plain)
+
+
+def test_each_image_has_its_own(sd1: Any) -> None:
+    """Two prompts, two images each, one of them without targets: what an image gets, it gets alone."""
+    prompts, config = ["a dog", PROMPT], BestStart(starts=3, enough=1e9)
+    with regulate(sd1, [["dog"], None], config) as trace:
+        together = draw(sd1, prompts, num_images_per_prompt=2)
+    assert [one.image for one in trace.starts] == [0, 1, 2, 3]
+    for image in range(4):
+        with regulate(sd1, ["dog"] if image < 2 else None, config) as alone:
+            drawn = draw(sd1, prompts[image // 2], seed=image)
+        torch.testing.assert_close(together[image], drawn[0], rtol=1e-3, atol=1e-3)
+        assert alone.starts[0].chosen == trace.starts[image].chosen
+
+
+def test_inference_mode_and_half_precision(sd1: Any) -> None:
+    config = BestStart(starts=3, enough=1e9)
+    with regulate(sd1, config=config), torch.inference_mode():
+        inside = draw(sd1)
+    with regulate(sd1, config=config):
+        torch.testing.assert_close(inside, draw(sd1))
+    half = tiny.stable_diffusion().to(dtype=torch.bfloat16)
+    with regulate(half, config=config) as trace:
+        drawn = draw(half)
+    assert drawn.dtype == torch.bfloat16
+    assert drawn.isfinite().all()
+    assert len(trace.starts[0].scores) == 3
+
+
+@pytest.mark.parametrize("other", ["attention-balance", "attend-and-excite"])
+def test_beside_another_method(sd1: Any, other: str) -> None:
+    """The start is chosen by the model's own attention; what follows is the other method's, from that start."""
+    search = BestStart(starts=6, enough=1e9)
+    edit = configure(other)
+    with regulate(sd1, config=search) as alone:
+        draw(sd1)
+    with regulate(sd1, config=Composed((search, edit))) as trace:
+        drawn = draw(sd1)
+    assert trace.starts == alone.starts
+    (record,) = trace.starts
+    assert record.chosen > 0, "else this test says nothing"
+    given_one = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    chosen = list(noises_like(given_one[0], 6, search.strength))[record.chosen]
+    with regulate(sd1, config=edit):
+        torch.testing.assert_close(drawn, draw(sd1, latents=chosen[None]), rtol=1e-4, atol=1e-4)
+
+
+def test_inpainting_with_further_channels() -> None:
+    pipe = tiny.quiet(StableDiffusionInpaintPipeline(**tiny.parts(in_channels=9), requires_safety_checker=False))
+    options = {"image": PICTURE, "mask_image": PICTURE.convert("L"), "strength": 1.0}
+    with regulate(pipe, config=BestStart(starts=3, enough=1e9)) as trace:
+        drawn = draw(pipe, **options)
+    assert drawn.isfinite().all()
+    assert len(trace.starts[0].scores) == 3
+
+
+def test_a_run_that_begins_from_a_picture_is_refused() -> None:
+    pipe = tiny.quiet(StableDiffusionImg2ImgPipeline(**tiny.parts(), requires_safety_checker=False))
+    objects = everything_in(pipe)
+    with (
+        pytest.raises(AttnregError, match=r"from a picture.*method that edits attention"),
+        regulate(pipe, config=BestStart()),
+    ):
+        pipe(PROMPT, image=PICTURE, strength=0.5, num_inference_steps=4, output_type="latent")
+    assert objects == everything_in(pipe)
+
+
+def test_perturbed_attention_is_refused() -> None:
+    pipe = StableDiffusionPAGPipeline(**tiny.parts(), requires_safety_checker=False, pag_applied_layers="mid")
+    with pytest.raises(AttnregError, match=r"perturbed.*pag_scale"), regulate(tiny.quiet(pipe), config=BestStart()):
+        draw(pipe, pag_scale=3.0)
+
+
+def test_another_noise_schedule_is_refused(sd1: Any) -> None:
+    config = sd1.scheduler
+    sd1.scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    try:
+        with pytest.raises(AttnregError, match=r"noise schedule.*DPMSolver"), regulate(sd1, config=BestStart()):
+            draw(sd1)
+    finally:
+        sd1.scheduler = config
+
+
+@given(st.floats(-10, 1010))
+def test_share_of_signal_lies_between_its_neighbours(timestep: float) -> None:
+    alphas = tiny.scheduler().alphas_cumprod
+    found = share_of_signal(alphas, timestep)
+    low = min(max(int(timestep // 1), 0), 999)
+    assert float(alphas[min(low + 1, 999)]) - 1e-6 <= found <= float(alphas[low]) + 1e-6
+    if timestep == int(timestep) and 0 <= timestep < 1000:
+        assert found == pytest.approx(float(alphas[int(timestep)]), rel=1e-5)
+
+
+def test_a_schedule_that_ends_in_pure_noise_has_a_share() -> None:
+    assert 0 < share_of_signal(torch.tensor([0.9, 0.5, 0.0]), 2.0) < 1e-6
+
+
+def test_the_account_tells_the_choice(sd1: Any) -> None:
+    small = {"height": 64, "width": 96, "num_inference_steps": 2}
+    chosen = generate(sd1, PROMPT, BestStart(starts=6, enough=1e9), **small)
+    (record,) = chosen.trace.starts
+    assert f"start {record.chosen + 1} of 6 tried, score {record.scores[0]:.2f} -> {max(record.scores):.2f}" in account(
+        chosen
+    )
+    assert "the given start was kept, 1 tried" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))

@@ -1,0 +1,172 @@
+"""The score of a start against loops over plain numbers; which start is chosen, and how many are tried."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import by_hand
+from attnreg import AttnregError
+from attnreg.methods.best_start import SIDE, BestStart, score
+from attnreg.regulation.edit import Maps, PromptWords
+from attnreg.regulation.noises import noises_like
+from attnreg.types import Grid
+
+PAIR = by_hand.words_of("a cat and a dog")
+
+
+def score_by_hand(layers: list[Maps], words: PromptWords) -> float:
+    """Maps no larger than `SIDE`, all of one grid: nothing has to be made smaller."""
+    grid, images = layers[0].grid, []
+    for columns in words.columns.targets:
+        total = [0.0] * grid.pixels
+        for maps in layers:
+            values = [sum(row[column] for column in columns) for row in maps.cross.tolist()]
+            mean = sum(values) / len(values)
+            total = [before + value / mean / len(layers) for before, value in zip(total, values, strict=True)]
+        picture = by_hand.picture(total, grid)
+
+        def at(y: int, x: int, picture: by_hand.Map = picture) -> float:
+            return picture[min(max(y, 0), grid.height - 1)][min(max(x, 0), grid.width - 1)]
+
+        around = (-1, 0, 1)
+        images.append(
+            [
+                sum(at(y + dy, x + dx) for dy in around for dx in around) / 9
+                for y in range(grid.height)
+                for x in range(grid.width)
+            ]
+        )
+    cosines = [
+        sum(a * b for a, b in zip(images[i], images[j], strict=True)) / math.hypot(*images[i]) / math.hypot(*images[j])
+        for i in range(len(images))
+        for j in range(i)
+    ]
+    return min(max(image) for image in images) * (1 - max(cosines, default=0.0))
+
+
+@given(
+    prompt=st.sampled_from(by_hand.PROMPTS),
+    seed=by_hand.SEEDS,
+    grid=by_hand.GRIDS,
+    layers=st.integers(1, 3),
+    sharp=st.floats(0.1, 4),
+)
+def test_the_score_by_hand(prompt: str, seed: int, grid: Grid, layers: int, sharp: float) -> None:
+    words = by_hand.words_of(prompt)
+    seen = [by_hand.attention(seed + layer, grid, sharp) for layer in range(layers)]
+    assert score(seen, words) == pytest.approx(score_by_hand(seen, words), rel=1e-6, abs=1e-9)
+
+
+def spots(*centres: tuple[int, int], side: int = SIDE) -> Maps:
+    """Attention of the pair's targets, each at a place of its own on a map of some side."""
+    cross = torch.full((side * side, by_hand.TOKENS), 1e-4)
+    cells = side // SIDE
+    for (target,), (y, x) in zip(PAIR.columns.targets, centres, strict=True):
+        block = torch.zeros(side, side)
+        block[y * cells : (y + 2) * cells, x * cells : (x + 2) * cells] = 0.5
+        cross[:, target] += block.flatten()
+    return Maps(cross, None, Grid(side, side))
+
+
+def test_things_apart_score_higher_than_things_on_top_of_one_another() -> None:
+    apart, near, same = (score([spots((1, 1), at)], PAIR) for at in ((5, 5), (2, 2), (1, 1)))
+    assert apart > near > same == pytest.approx(0, abs=1e-5)
+    lost = spots((1, 1), (5, 5))
+    lost.cross[:, PAIR.columns.targets[1][0]] = 0.01
+    assert score([lost], PAIR) < apart / 4
+
+
+def test_layers_of_all_sizes_and_loudnesses_count_alike() -> None:
+    """A map four times as fine says what the coarse one says; and only a layer's shape counts, not its loudness."""
+    coarse, fine = spots((1, 1), (5, 5)), spots((1, 1), (5, 5), side=4 * SIDE)
+    assert score([fine], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-5)
+    assert score([coarse, fine], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-5)
+    loud = Maps(3 * coarse.cross, None, coarse.grid)
+    assert score([loud], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-6)
+
+
+def test_attention_that_is_nothing_has_a_score() -> None:
+    """A masked target underflows to 0 everywhere: no start is worse, and nothing is divided by it."""
+    silent = spots((1, 1), (5, 5))
+    silent.cross[:, PAIR.columns.targets[0][0]] = 0
+    assert score([silent], PAIR) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "total", "stops"),
+    [
+        ({}, 12, (0, 3, 6)),
+        ({}, 50, (0, 12, 25)),
+        ({}, 1, (0,)),
+        ({}, 2, (0, 1)),
+        ({"passes": 1}, 12, (0,)),
+        ({"passes": 2, "until": 1.0}, 12, (0, 11)),
+        ({"until": 0.0}, 12, (0,)),
+        ({"passes": 5, "until": 0.3}, 10, (0, 1, 2, 3)),
+    ],
+)
+def test_stops(settings: dict[str, Any], total: int, stops: tuple[int, ...]) -> None:
+    assert BestStart(**settings).stops(total) == stops
+
+
+def following(scores: list[float], followed: list[Tensor]) -> Any:
+    """Instead of a model: the n-th start that is followed has the n-th score, up to 6."""
+    maps = spots((1, 1), (5, 5))
+    first, second = (maps.cross[:, target] for (target,) in PAIR.columns.targets)
+
+    def mixed(share: float) -> Maps:
+        """The first target goes over to the second one's place by such a share: the more, the lower the score."""
+        cross = maps.cross.clone()
+        cross[:, PAIR.columns.targets[0][0]] = (1 - share) * first + share * second
+        return Maps(cross, None, maps.grid)
+
+    def follow(start: Tensor) -> list[Maps]:
+        wanted = scores[len(followed)]
+        followed.append(start)
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if score([mixed(middle)], PAIR) > wanted else (low, middle)
+        return [mixed(low)]
+
+    return follow
+
+
+@pytest.mark.parametrize(
+    ("scores", "enough", "chosen", "tried"),
+    [
+        ([3.0, 6.0, 6.0, 6.0], 2.5, 0, 1),
+        ([1.0, 3.0, 6.0, 6.0], 2.5, 1, 2),
+        ([1.0, 2.0, 0.5, 1.5], 2.5, 1, 4),
+        ([2.0, 1.0, 0.5, 1.5], 2.5, 0, 4),
+        ([1.0, 1.2, 0.5, 3.0], 1e9, 3, 4),
+        ([0.1, 0.2, 0.3, 0.4], 0.0, 0, 1),
+    ],
+)
+def test_the_first_that_is_good_enough_or_the_best(scores: list[float], enough: float, chosen: int, tried: int) -> None:
+    latent, followed = by_hand.noise(0, 8, 8, torch.float32), []
+    made = BestStart(starts=4, enough=enough).choose(latent, following(scores, followed), PAIR)
+    assert (made.number, len(followed)) == (chosen, tried)
+    assert made.scores == pytest.approx(scores[:tried], rel=1e-3)
+    for one, expected in zip(followed, noises_like(latent, 4, BestStart().strength), strict=False):
+        assert torch.equal(one, expected)
+    assert torch.equal(made.latent, followed[chosen])
+    if not chosen:
+        assert made.latent is latent
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"starts": 0}, {"passes": 0}, {"until": 1.5}, {"enough": -1.0}, {"strength": 1.1}],
+    ids=str,
+)
+def test_settings_are_checked(settings: dict[str, Any]) -> None:
+    with pytest.raises(AttnregError, match=next(iter(settings))):
+        BestStart(**settings)
