@@ -14,7 +14,7 @@ from attnreg.regulation.attended import TargetMaps, maps_of
 from attnreg.regulation.edit import Maps, PromptWords
 from attnreg.regulation.kinds import Chosen
 from attnreg.regulation.noises import noises_like
-from attnreg.regulation.settings import CheckedSettings, layer_patterns, number, setting, whole_number
+from attnreg.regulation.settings import CheckedSettings, in_layers, number, setting, whole_number
 
 SIDE = 8
 """Positions along the longer side of the maps that are scored: finer ones are averaged, so that sizes compare."""
@@ -38,9 +38,7 @@ class BestStart(CheckedSettings):
     enough: float = setting(1.0, number(0.0), "the score with which a start is taken without trying more")
     passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until it is looked at")
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which it is looked at")
-    layers: tuple[str, ...] = setting(
-        ("auto",), layer_patterns, "layers by name or regular expression; auto: the model family's own choice, all"
-    )
+    layers: tuple[str, ...] = in_layers("auto")
 
     @property
     def window(self) -> tuple[float, float]:
