@@ -25,8 +25,7 @@ CONTEXT = 128
 LATE = {"mouse": 3, "rabbit": 3, "elephant": 3, "clock": 2, "bowl": 5, "pink": 2, "gray": 3, "white": 5}
 """How much more often pictures of what is learnt last are shown: pale things on pale grounds, bowls and clocks."""
 PAIR_SHARE = 3 / 8
-"""Share of the pictures that show two things. The more there are, the more seldom the model fails at pairs that it has
-not seen, which it is there to do."""
+"""Share of the pictures that show two things."""
 LATENT_SIDE = SIDE // CELL
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -20,8 +19,6 @@ from diffusers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from test_latents import SCHEDULERS, probabilities_of
 from torch import Tensor
 
 import tiny
@@ -33,11 +30,11 @@ from attnreg.regulation.kinds import Chosen, Composed
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
 from attnreg.studio import account
+from test_latents import PICTURE, SCHEDULERS, probabilities_of
 from test_regulate import FAMILIES, PROMPT, draw, everything_in
 
 # diffusers' own, on numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array(__ implementation|_wrap__ must):DeprecationWarning")
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
 START = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(7))
 
 
@@ -127,7 +124,7 @@ def test_the_picture_is_the_unmodified_models_from_that_start(sd1: Any, kind: An
         with regulate(sd1, config=Other(START[0] * scale)) as trace:
             chosen = draw(sd1, latents=torch.zeros_like(START))  # noise of a sampler's own is drawn alike then
         assert objects == everything_in(sd1)
-        assert (trace.steps, trace.regulated_steps) == (trace.steps, 1)
+        assert trace.regulated_steps == 1
         assert [(one.image, one.scores, one.chosen) for one in trace.starts] == [(0, (1.0, 2.0), 1)]
     finally:
         sd1.scheduler = config

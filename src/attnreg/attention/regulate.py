@@ -68,8 +68,9 @@ class Installation:
         self.latents = None
         if edits.latent or edits.start:
             look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
-            first_look = Look(self.denoiser, self.layers, tuple(begun), ())
-            starts = Starts(pipe, edits.start, first_look, self.trace) if edits.start else None
+            starts = None
+            if edits.start:
+                starts = Starts(pipe, edits.start, Look(self.denoiser, self.layers, tuple(begun), ()), self.trace)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
         self.run = Run(pipe, edits, targets, adjectives, self.trace, self.layers, attending, self.latents)
         self.patches: list[Patch] = []
