@@ -1,15 +1,17 @@
 """The pictures of the README and of the model's card: `make sheets` draws them again.
 
 `singles.png` and `pairs.png`: twelve prompts "a <noun>" and twelve "a <noun> and a <colour> <noun>", unmodified and
-regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds.
+regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds,
+regulated, and begun from other noise where that is needed as well.
 `things.png`: all 24 single things and 24 pairs, unmodified; `settings.png`: things in sizes, places and at night.
+`test-pairs.png`: the first 24 unseen pairs of the test half, seed 0, by four methods (`METHODS`).
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from PIL.Image import Image
 
 from attnreg.evaluation.prompts import prompt_set
+from attnreg.evaluation.spelling import edit_of
 from attnreg.measure.asked import Prompt
 from attnreg.methods import DEFAULT
 from attnreg.models.about import POCKET, about
@@ -28,6 +31,16 @@ from benchmarks.pocket_figures import set_somewhere
 from training.words import COLOURS, NOUNS, OBJECTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"
+BEST = "best-start+attention-balance"
+METHODS = {
+    "unmodified": "none",
+    "reference": "attention-regulation:reference",
+    "Attend-and-Excite": "attend-and-excite",
+    "best start + balance": BEST,
+}
+"""Rows of `test-pairs.png`: what is written beside each, and its name."""
+ACROSS = 8
+"""Pictures in a row of the large sheets."""
 
 
 def with_article(words: str) -> str:
@@ -49,9 +62,21 @@ def prompts(rng: random.Random) -> tuple[list[str], list[str]]:
 def unmodified(pipe: Any, asked: Sequence[Prompt], path: Path) -> None:
     """A sheet of the prompts' unmodified pictures, seed 0, eight in a row."""
     pictures = [one.picture for one in drawn(pipe, asked, [0])]
-    rows = [slice(start, start + 8) for start in range(0, len(pictures), 8)]
+    rows = [slice(start, start + ACROSS) for start in range(0, len(pictures), ACROSS)]
     texts = [prompt.text for prompt in asked]
     sheet([pictures[row] for row in rows], captions=[texts[row] for row in rows], side=128).save(path)
+
+
+def four_ways(pipe: Any, asked: Sequence[Prompt], path: Path) -> None:
+    """A sheet of the prompts, seed 0, a row a method and eight prompts in a row."""
+    made = {label: [one.picture for one in drawn(pipe, asked, [0], edit_of(name))] for label, name in METHODS.items()}
+    rows = [slice(start, start + ACROSS) for start in range(0, len(asked), ACROSS)]
+    sheet(
+        [pictures[row] for row in rows for pictures in made.values()],
+        labels=[label for _ in rows for label in made],
+        captions=[[prompt.text for prompt in asked[row]] for row in rows for _ in made],
+        side=128,
+    ).save(path)
 
 
 def main() -> None:
@@ -67,15 +92,16 @@ def main() -> None:
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
     edits = {"unmodified": None, "regulated": configure(arguments.method)}
-    spent: dict[str, list[float]] = {name: [] for name in edits}
+    three = edits | {"best start, regulated": configure(BEST)}
+    spent: dict[str, list[float]] = {}
 
-    def draw(prompt: str, seed: int) -> list[Image]:
+    def draw(prompt: str, seed: int, edits: Mapping[str, Any] = edits) -> list[Image]:
         made = []
         for name, edit in edits.items():
             sample = generate(
                 pipe, prompt, edit, seed=seed, num_inference_steps=told.steps, guidance_scale=told.guidance_scale
             )
-            spent[name].append(sample.seconds)
+            spent.setdefault(name, []).append(sample.seconds)
             made.append(sample.picture)
         return made
 
@@ -89,11 +115,12 @@ def main() -> None:
                 labels.append(edit)
                 captions.append(texts[start : start + 4])
         sheet(rows, labels=labels, captions=captions, side=192).save(arguments.out / f"{name}.png")
-    hero = list(zip(*(draw(arguments.hero, seed) for seed in range(4)), strict=True))
-    sheet(hero, labels=list(edits), title=arguments.hero, side=192).save(arguments.out / "before-after.png")
+    hero = list(zip(*(draw(arguments.hero, seed, three) for seed in range(4)), strict=True))
+    sheet(hero, labels=list(three), title=arguments.hero, side=192).save(arguments.out / "before-after.png")
     pairs = [Prompt(text) for text in prompts(random.Random(1))[1] + prompts(random.Random(2))[1]]
     unmodified(pipe, [*prompt_set("single-things"), *pairs], arguments.out / "things.png")
     unmodified(pipe, set_somewhere(24), arguments.out / "settings.png")
+    four_ways(pipe, prompt_set("unseen-pairs", half="test")[:24], arguments.out / "test-pairs.png")
     for name, seconds in spent.items():
         mean = sum(seconds) / len(seconds)
         print(f"{name}: {mean:.2f} s a picture (mean of {len(seconds)}, {torch.get_num_threads()} threads)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -64,14 +66,27 @@ class BestStart(CheckedSettings):
         return Chosen(starts[best], tuple(scores), best)
 
 
+class Signals(NamedTuple):
+    """What a score is made of."""
+
+    peak: float
+    """How far the least peaked target rises above its mean."""
+    apart: float
+    """One minus the cosine of the two targets' maps that are most alike; 1 of a single target."""
+
+
 def score(layers: Sequence[Maps], words: PromptWords) -> float:
     """How surely a start shows every target: see `BestStart`. Of a single target, its peak alone."""
-    each = [pooled(maps_of(maps.cross, words.columns.targets, maps.grid)) for maps in layers]
-    mean = torch.stack(each).mean(0)
+    return math.prod(signals([maps_of(maps.cross, words.columns.targets, maps.grid) for maps in layers]))
+
+
+def signals(layers: Sequence[TargetMaps]) -> Signals:
+    """Of the targets' maps in each layer, whatever their sizes and units: see `BestStart`."""
+    mean = torch.stack([pooled(maps) for maps in layers]).mean(0)
     smooth = F.avg_pool2d(F.pad(mean[None], (1,) * 4, mode="replicate"), 3, stride=1)[0].flatten(1)
     directions = F.normalize(smooth, dim=-1)
     alike = (directions @ directions.T).tril(-1).amax()
-    return float(smooth.amax(-1).amin() * (1 - alike))
+    return Signals(float(smooth.amax(-1).amin()), 1 - float(alike))
 
 
 def pooled(maps: TargetMaps) -> Float[Tensor, "target row column"]:
