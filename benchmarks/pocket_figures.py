@@ -29,7 +29,7 @@ from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
 from attnreg.statistics import bootstrap, per_prompt
-from benchmarks.drawing import drawn
+from benchmarks.drawing import drawn, jobs_drawn
 from training import judge_pictures, words
 from training.grounds import draw_ground, random_ground
 from training.render import compose, draw, sprite
@@ -100,7 +100,7 @@ def main() -> None:
     """Measure what is asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--renderings", type=int, default=500, help="of each number of things")
-    parser.add_argument("--pairs", type=int, default=40, help="prompts each of seen and unseen pairs, two seeds each")
+    parser.add_argument("--pairs", type=int, default=100, help="prompts each of seen and unseen pairs, two seeds each")
     parser.add_argument("--seeds", type=int, default=32, help="pictures of each single thing")
     parser.add_argument("--sentences", type=int, default=96, help="prompts with a colour, and with a size or a place")
     parser.add_argument("--second-judge", type=Path, default=Path("training/runs/judge/second-judge.pt"))
@@ -163,7 +163,6 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
         "with a size, a place or at night": (set_somewhere(arguments.sentences), 1, ""),
     }
     every: list[Any] = []
-    singles: list[Any] = []
     for name, (prompts, seeds, goal) in sets.items():
         began = time.perf_counter()
         asked, _, pictures = zip(*drawn(pipe, prompts, range(seeds)), strict=True)
@@ -174,7 +173,6 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
         all_things = [one["all things"] for one in found]
         add(f"model, {name}: every thing there", all_things, groups, goal)
         if name == "single":
-            singles = list(pictures)
             by_noun = dict(zip(dict.fromkeys(groups), per_prompt(groups, all_things), strict=True))
             worst = min(by_noun, key=lambda noun: by_noun[noun])
             add(f"model, worst single: {worst}", [float(by_noun[worst])], ["0"], ">= .92")
@@ -183,11 +181,16 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
         if name != "single":
             add(f"model, {name}: every thing there, in its colour", [one["all"] for one in found], groups, "")
         add(f"model, {name}: seconds a picture, eight at once", [spent / len(pictures)], ["0"], "<= 4")
-    reference, again = (rendered(1, 24 * arguments.seeds, seed)[0] for seed in ("first half", "second half"))
-    features = judge.features(reference)
-    floor = frechet_distance(features, judge.features(again))
-    distance = frechet_distance(features, judge.features(singles))
-    add("FID-like distance of singles to renderings, in distances of two halves", [distance / floor], ["0"], "<= 3")
+    # Drawn pictures of the same things in the same colours: else the distance would be that of the prompts.
+    reference, same = rendered(1, 24 * arguments.seeds, "first half")
+    again, _ = rendered(1, 24 * arguments.seeds, "second half")
+    alone = [one.picture for one in jobs_drawn(pipe, zip(same, itertools.count(), strict=False))]
+    every += alone
+    features = judge.features(again)
+    floor = frechet_distance(judge.features(reference), features)
+    distance = frechet_distance(judge.features(alone), features)
+    name = "FID-like distance of one thing, coloured or not, to renderings, in distances of two halves"
+    add(name, [distance / floor], ["0"], "<= 3")
     if arguments.second_judge.exists():
         agree = agreement(judge, every, arguments.second_judge)
         add("judges agree on drawn pictures, per noun", list(agree), [str(i) for i in range(len(agree))], ">= .97")

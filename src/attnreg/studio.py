@@ -186,7 +186,8 @@ def account(sample: Sample) -> str:
     told += [
         f"start {one.chosen + 1} of {len(one.scores)} tried, score {one.scores[0]:.2f} -> {one.scores[one.chosen]:.2f}"
         if one.chosen
-        else f"the given start was kept, {len(one.scores)} tried, score {one.scores[0]:.2f}"
+        else f"the given start {'needed no help' if one.spared else 'was kept'}, {len(one.scores)} tried, "
+        f"score {one.scores[0]:.2f}"
         for one in sample.trace.starts
     ]
     return "; ".join(told) or f"regulated in {sample.trace.regulated_steps} of {sample.trace.steps} steps"

@@ -103,6 +103,8 @@ class StartRecord:
     """Of every start that was followed, the given one first; the higher, the more likely it shows every target."""
     chosen: int
     """Which of them it was drawn from: 0 is the given one."""
+    spared: bool = False
+    """Whether the given one needed no help, so that the image was left to the model, by all other edits as well."""
 
 
 class Trace:

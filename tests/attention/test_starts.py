@@ -194,6 +194,40 @@ def test_beside_another_method(sd1: Any, other: str) -> None:
         torch.testing.assert_close(drawn, draw(sd1, latents=chosen[None]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "other", ["attention-balance", "attend-and-excite", "prompt-weighting", "structured-diffusion", "dense-diffusion"]
+)
+def test_whom_the_start_spares_the_other_method_spares(sd1: Any, other: str) -> None:
+    """Of two images, the one whose start is good enough is the unmodified model's to the bit; the other is edited."""
+    prompts = ["a cat and a dog", "a dog and a cat"]
+    plain = draw(sd1, prompts)
+    with regulate(sd1, config=BestStart(starts=1)) as trace:
+        draw(sd1, prompts)
+    first, second = (one.scores[0] for one in trace.starts)
+    between, good = (first + second) / 2, int(second > first)
+    edit = configure(other)
+    for spare in (True, False):
+        search = BestStart(starts=1, enough=between, spare=spare)
+        with regulate(sd1, config=Composed((search, edit))) as trace:
+            both = draw(sd1, prompts)
+        assert [one.spared for one in trace.starts] == [spare and image == good for image in range(2)]
+        assert torch.equal(both[good], plain[good]) == spare
+        assert not torch.equal(both[1 - good], plain[1 - good])
+    assert trace.regulated_steps > 1
+    with regulate(sd1, config=Composed((BestStart(enough=0.0), edit))) as trace:
+        assert torch.equal(draw(sd1, prompts), plain)
+    assert (trace.regulated_steps, trace.records, trace.updates) == (1, [], []), "nothing is left to do"
+
+
+def test_the_prediction_of_a_spared_image_is_its_own(sd1: Any) -> None:
+    edit = Composed((BestStart(starts=1, enough=0.0), configure("composable-diffusion")))
+    plain = draw(sd1)
+    with regulate(sd1, config=edit):
+        assert torch.equal(draw(sd1), plain)
+    with regulate(sd1, config=Composed((BestStart(starts=1, enough=1e9), edit.parts[1]))):
+        assert not torch.equal(draw(sd1), plain)
+
+
 def test_inpainting_with_further_channels() -> None:
     pipe = tiny.quiet(StableDiffusionInpaintPipeline(**tiny.parts(in_channels=9), requires_safety_checker=False))
     options = {"image": PICTURE, "mask_image": PICTURE.convert("L"), "strength": 1.0}
@@ -251,4 +285,6 @@ def test_the_account_tells_the_choice(sd1: Any) -> None:
     assert f"start {record.chosen + 1} of 6 tried, score {record.scores[0]:.2f} -> {max(record.scores):.2f}" in account(
         chosen
     )
-    assert "the given start was kept, 1 tried" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))
+    assert "the given start needed no help, 1 tried" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))
+    kept = generate(sd1, PROMPT, BestStart(starts=1, enough=1e9), **small)
+    assert "the given start was kept, 1 tried" in account(kept)

@@ -49,6 +49,8 @@ class MovedLatents:
         self.scalings: list[_Scaling] = []
         self.moved: tuple[Latents, Latents] | None = None
         """Before and after, until the scheduler has taken the step."""
+        self.spared: set[int] = set()
+        """Images whose start needs no help."""
 
     def around_scale(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Note the latents that are scaled. (A ControlNet's may be among them: the call tells which were meant.)"""
@@ -80,15 +82,24 @@ class MovedLatents:
         self.moved = None
         return scalings
 
-    def exchange(self, call: Call, words: Words, scalings: list[_Scaling], time: Time, acting: Sequence[str]) -> Call:
-        """The call with other latents, one image after the other, each seen alone.
+    def exchange(
+        self,
+        call: Call,
+        words: Words,
+        scalings: list[_Scaling],
+        time: Time,
+        acting: Sequence[str],
+        rewritten: Callable[[Call], Call],
+    ) -> Call:
+        """The call as `rewritten` makes it, with other latents, one image after the other, each seen alone.
 
+        Starts are chosen by the model as it is, before the call is rewritten; by then it is known who is spared.
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed.
         """
         starts = self.starts if "start" in acting else None
         moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
         if not starts and not moves:
-            return call
+            return rewritten(call)
         check_denoised_alone(self.pipe, "a method that edits attention alone")
         fitting = [one for one in scalings if len(one.latents) == len(call.sample)]
         scaling = fitting[-1] if fitting else None
@@ -107,11 +118,15 @@ class MovedLatents:
         after = before.clone()
         if starts:
             for image, row in rows.items():
-                after[row % call.images] = starts.best(
-                    call, image, row, before[row % call.images], words[image], scaled
-                )
+                place = row % call.images
+                chosen = starts.best(call, image, row, before[place], words[image], scaled)
+                after[place] = chosen.latent
+                if chosen.spared:
+                    self.spared.add(image)
+        call = rewritten(call)
         if moves:
-            self._move(call, rows, words, time, after, scaled)
+            needy = {image: row for image, row in rows.items() if image not in self.spared}
+            self._move(call, needy, words, time, after, scaled)
         if torch.equal(after, before):
             return call
         self.moved = before, after

@@ -104,11 +104,15 @@ class Run:
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
-            embedded = self.embedded if "embedding" in acting else {}
-            call = self._rewritten(call, embedded)
+
+            def rewritten(call: Call) -> Call:
+                return self._rewritten(call, self._embedded(acting))
+
             if self.latents:
-                call = self.latents.exchange(call, self.words, scalings, time, acting)
-            self.layers.acts = self.attending.acts(call, self.words, embedded, acting, time)
+                call = self.latents.exchange(call, self.words, scalings, time, acting, rewritten)
+            else:
+                call = rewritten(call)
+            self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
             self.layers.caught = set()
             return call
 
@@ -117,7 +121,8 @@ class Run:
             self.layers.acts = {}
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.nothing is not None
-                return combined(self.edits.prediction, self.pipe, call, output, self.phrases, self.nothing)
+                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.phrases)]
+                return combined(self.edits.prediction, self.pipe, call, output, phrases, self.nothing)
             return output
 
         # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
@@ -170,8 +175,24 @@ class Run:
                 texts = [encode(text) for text in prediction.phrases(one)] if one else []
                 self.phrases += [texts] * each
 
+    @property
+    def _spared(self) -> set[int]:
+        """Images that are left to the model, because their start needs no help."""
+        return self.latents.spared if self.latents else set()
+
+    def _heeded(self) -> Words:
+        """The words of every image that is not spared."""
+        return [None if image in self._spared else one for image, one in enumerate(self.words)]
+
+    def _embedded(self, acting: list[str]) -> dict[int, Embedded]:
+        """What prompts became, of the images in which that is to act."""
+        embedded = self.embedded if "embedding" in acting else {}
+        return {image: made for image, made in embedded.items() if image not in self._spared}
+
     def _acting(self, step: int) -> list[str]:
-        """The edits that act in a step, by the part of the model that they change."""
+        """The edits that act in a step, by the part of the model that they change; none if all images are spared."""
+        if self._spared and all(one is None for one in self._heeded()):
+            return []
         total = self._total()
         return [
             name

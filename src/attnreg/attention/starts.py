@@ -14,7 +14,7 @@ from torch import Tensor
 from attnreg.attention.call import Call, prediction_in
 from attnreg.attention.look import Look
 from attnreg.regulation.edit import Maps, PromptWords
-from attnreg.regulation.kinds import StartEdit
+from attnreg.regulation.kinds import Chosen, StartEdit
 from attnreg.types import AttnregError, StartRecord, Trace
 
 Latent = Float[Tensor, "channel height width"]
@@ -41,7 +41,7 @@ class Starts:
         latent: Latent,
         words: PromptWords | None,
         scaled: Callable[[Latents], Latents],
-    ) -> Latent:
+    ) -> Chosen:
         """The start of the image whose prompt is in that row; the very latent that was given, if none is better.
 
         Raises `AttnregError` for a run that does not begin with noise, and for a noise schedule that is not known.
@@ -62,8 +62,8 @@ class Starts:
             return self.look.by_layer(call.given(timestep=levels[-1][0]), row, torch.cat([sample, extra[:1]], 1))
 
         chosen = self.edit.choose(latent, follow, words)
-        self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number))
-        return chosen.latent
+        self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number, chosen.spared))
+        return chosen
 
     def _levels(self, call: Call) -> list[tuple[Tensor, float]]:
         """The time step and the share of signal (alpha bar, between 0 and 1) of every stop."""

@@ -16,7 +16,7 @@ from attnreg.regulation.attended import TargetMaps, maps_of
 from attnreg.regulation.edit import Maps, PromptWords
 from attnreg.regulation.kinds import Chosen
 from attnreg.regulation.noises import noises_like
-from attnreg.regulation.settings import CheckedSettings, in_layers, number, setting, whole_number
+from attnreg.regulation.settings import CheckedSettings, in_layers, number, setting, whole_number, yes_or_no
 
 SIDE = 8
 """Positions along the longer side of the maps that are scored: finer ones are averaged, so that sizes compare."""
@@ -30,9 +30,10 @@ class BestStart(CheckedSettings):
 
     A start is denoised coarsely down to a part of the steps, and looked at there. `M_t` is the map of target t: each
     layer's divided by its mean, averaged over the layers, smoothed over 3 x 3 positions; `peak` is its largest value.
-    If the start that the pipeline was given reaches the score that is good enough, nothing is changed; else others,
-    which it decides, are tried until one does, or the best of all is taken. The picture is one that the unmodified
-    model draws from another noise: nothing of the model is edited.
+    If the start that the pipeline was given reaches the score that is good enough, nothing is changed, and methods that
+    this one is composed with do nothing either (unless `spare` is false); else others, which it decides, are tried
+    until one does, or the best of all is taken. The picture is one that the unmodified model draws from another noise:
+    nothing of the model is edited.
     """
 
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
@@ -40,6 +41,7 @@ class BestStart(CheckedSettings):
     enough: float = setting(1.0, number(0.0), "the score with which a start is taken without trying more")
     passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until it is looked at")
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which it is looked at")
+    spare: bool = setting(True, yes_or_no, "leave a picture whose given start is good enough to the model altogether")
     layers: tuple[str, ...] = in_layers("auto")
 
     @property
@@ -63,7 +65,7 @@ class BestStart(CheckedSettings):
             if scores[-1] >= self.enough:
                 break
         best = max(range(len(scores)), key=scores.__getitem__)
-        return Chosen(starts[best], tuple(scores), best)
+        return Chosen(starts[best], tuple(scores), best, spared=self.spare and scores[0] >= self.enough)
 
 
 class Signals(NamedTuple):

@@ -125,6 +125,8 @@ class Chosen(NamedTuple):
     """Of every start that was followed, the given one first."""
     number: int
     """Which of them it is, from 0."""
+    spared: bool = False
+    """Whether the given start needs no help: the image is left to the model, whatever other edits there are."""
 
 
 @runtime_checkable
