@@ -82,7 +82,7 @@ def score(layers: Sequence[Maps], words: PromptWords) -> float:
     return math.prod(signals([maps_of(maps.cross, words.columns.targets, maps.grid) for maps in layers]))
 
 
-def signals(layers: Sequence[TargetMaps]) -> Signals:
+def signals(layers: Sequence[Float[Tensor, "_ _ _"]]) -> Signals:
     """Of the targets' maps in each layer, whatever their sizes and units: see `BestStart`."""
     mean = torch.stack([pooled(maps) for maps in layers]).mean(0)
     smooth = F.avg_pool2d(F.pad(mean[None], (1,) * 4, mode="replicate"), 3, stride=1)[0].flatten(1)
