@@ -22,8 +22,7 @@ from training.tokenizer import new_tokenizer
 from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs
 
 STEPS, GUIDANCE = 12, 1.75
-"""What it draws with unless told otherwise: 25 steps show no more of what was asked for, and more guidance draws single
-things no better."""
+"""What it draws with unless told otherwise: 25 steps show no more of what was asked for."""
 CARD = Path(__file__).parent / "card.md"
 
 

@@ -83,7 +83,7 @@ def score(layers: Sequence[Maps], words: PromptWords) -> float:
 
 
 def signals(layers: Sequence[Float[Tensor, "_ _ _"]]) -> Signals:
-    """Of the targets' maps in each layer, whatever their sizes and units: see `BestStart`."""
+    """Of the targets' maps `(target, height, width)` in each layer, whatever their sizes and units: see `BestStart`."""
     mean = torch.stack([pooled(maps) for maps in layers]).mean(0)
     smooth = F.avg_pool2d(F.pad(mean[None], (1,) * 4, mode="replicate"), 3, stride=1)[0].flatten(1)
     directions = F.normalize(smooth, dim=-1)
