@@ -28,20 +28,20 @@ class Drawn(NamedTuple):
 
 
 def drawn(
-    pipe: Any, prompts: Sequence[Prompt], seeds: Sequence[int], edit: Any = None, *, steps: int | None = None
+    pipe: Any, prompts: Sequence[Prompt], seeds: Sequence[int], edit: Any = None, **options: Any
 ) -> Iterator[Drawn]:
     """Every prompt with every seed, so many in one call of the pipeline; the same pictures whatever the batch.
 
-    steps: of denoising; by default the model's own.
+    options: of the pipeline's call; steps and guidance are else the model's own.
     """
-    yield from jobs_drawn(pipe, ((prompt, seed) for prompt in prompts for seed in seeds), edit, steps=steps)
+    yield from jobs_drawn(pipe, ((prompt, seed) for prompt in prompts for seed in seeds), edit, **options)
 
 
-def jobs_drawn(pipe: Any, jobs: Iterable[Job], edit: Any = None, *, steps: int | None = None) -> Iterator[Drawn]:
+def jobs_drawn(pipe: Any, jobs: Iterable[Job], edit: Any = None, **options: Any) -> Iterator[Drawn]:
     """Some prompts, each with its own seed; see `drawn`."""
     for some in batched(jobs):
         with regulate(pipe, config=edit) if edit is not None else nullcontext():
-            pictures = together(pipe, some, **({} if steps is None else {"num_inference_steps": steps}))
+            pictures = together(pipe, some, **options)
         yield from (Drawn(prompt, seed, picture) for (prompt, seed), picture in zip(some, pictures, strict=True))
 
 

@@ -88,9 +88,9 @@ def prompt_of(things: Sequence[words.Thing], rng: random.Random, setting: words.
 def set_somewhere(count: int) -> list[Prompt]:
     """Prompts of one thing with a size, a place or at night, or several of these: "a small red car on the beach"."""
     rng = random.Random("set somewhere")
-    made: list[Prompt] = []
+    one, made = words.seen_together(1), list[Prompt]()
     while len(made) < count:
-        (thing,), setting = words.random_things(rng, [], 0.0), words.random_setting(rng)
+        (thing,), setting = words.random_things(rng, one), words.random_setting(rng)
         if thing.size or setting != words.PLAIN:
             made.append(prompt_of([thing], rng, setting))
     return made

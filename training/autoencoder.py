@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from training.grounds import CELL, SIDE
 from training.loop import learn
 from training.render import compose, draw
-from training.words import random_setting, random_things, seen_pairs
+from training.words import random_setting, random_things, seen_together
 
 CROP = 64
 LATENT_NOISE = 0.15
@@ -32,22 +32,33 @@ EQUAL_SCALE = 0.4
 
 
 def new_autoencoder() -> AutoencoderTiny:
-    """The untrained network: 1 million parameters; nothing but two convolutions runs at full resolution."""
+    """The untrained network: 2 million parameters; nothing but two convolutions runs at full resolution.
+
+    Three quarters are the decoder's, most of them where a position is 8 x 8 pixels and a wide view costs little.
+    """
     return AutoencoderTiny(
         encoder_block_out_channels=(48,) * 4,
-        decoder_block_out_channels=(48,) * 4,
+        decoder_block_out_channels=(64,) * 4,
         num_encoder_blocks=(0, 1, 2, 4),
-        num_decoder_blocks=(4, 2, 1, 0),
+        num_decoder_blocks=(8, 3, 1, 0),
         latent_channels=8,
     )
 
 
+def with_new_decoder(old: AutoencoderTiny) -> AutoencoderTiny:
+    """An autoencoder of the same latents whose decoder is untrained and as large as it is made now."""
+    made = new_autoencoder().to(old.device)
+    made.encoder.load_state_dict(old.encoder.state_dict())
+    made.register_to_config(scaling_factor=old.config["scaling_factor"])
+    return made
+
+
 def crops(count: int, side: int, rng: random.Random) -> Tensor:
     """Crops of fresh renderings around one of their things, `(count, 3, side, side)` in -1..1."""
-    pairs = seen_pairs()
+    singles, pairs = seen_together(1), seen_together(2)
     out = np.empty((count, side, side, 3), np.uint8)
     for i in range(count):
-        scene = compose(list(random_things(rng, pairs, pair_share=0.4)), rng, random_setting(rng))
+        scene = compose(list(random_things(rng, pairs if rng.random() < 0.4 else singles)), rng, random_setting(rng))
         target = rng.choice(scene.placed)
         top, left = (
             min(max(start + (target.size - side) // 2 + rng.randint(-3, 3) * CELL, 0), SIDE - side) // CELL * CELL
@@ -140,16 +151,27 @@ def train(
 
 
 def polish(
-    out: Path, model: AutoencoderTiny, minutes: float, *, seed: int = 0, batch: int = 24, peak_rate: float = 5e-4
+    out: Path,
+    model: AutoencoderTiny,
+    minutes: float,
+    *,
+    seed: int = 0,
+    batch: int = 24,
+    peak_rate: float = 5e-4,
+    bfloat16: bool = False,
 ) -> None:
-    """Train the decoder alone for so many minutes, in place: the latents stay what they are. Leaves `decoder.pt`."""
+    """Train the decoder alone for so many minutes, in place: the latents stay what they are. Leaves `decoder.pt`.
+
+    `bfloat16`: products in half precision, the weights stay in single.
+    """
     model.encoder.requires_grad_(False)
 
     def loss_at(step: int, share: float) -> Tensor:
         picture = crops(batch, CROP, random.Random(f"{seed} decoder {step}")).to(model.device)
-        latents = model.encode(picture).latents
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(model.device)
-        output = model.decode(latents + LATENT_NOISE * latents.std() * noise).sample
-        return reconstruction_loss(output, picture)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            latents = model.encode(picture).latents
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(model.device)
+            output = model.decode(latents + LATENT_NOISE * latents.std() * noise).sample
+        return reconstruction_loss(output.float(), picture)
 
     learn(out / "decoder.pt", model.decoder, loss_at, minutes, peak_rate=peak_rate, weight_decay=1e-3)

@@ -17,7 +17,13 @@ CELL = 8
 BACKGROUNDS = (
     (176, 204, 236), (184, 220, 190), (236, 200, 196), (210, 194, 232), (240, 220, 164), (196, 222, 224),
 )  # fmt: skip
-"""Light enough for black things, deep enough for white ones."""
+"""Light enough for black things, deep enough for coloured ones."""
+DEEP_BACKGROUNDS = (
+    (62, 98, 150), (66, 116, 80), (160, 84, 78), (104, 80, 140), (160, 122, 58), (60, 108, 116),
+)  # fmt: skip
+"""For pale things: on light ground they differ from it so little that neither network learns their shape."""
+DEEP_SHARE = 0.8
+"""Share of the pictures with a pale thing that have deep plain ground."""
 NIGHT_LIGHT = (0.36, 0.40, 0.60)
 """What is left of red, green and blue by night; things stay as they are."""
 SKY, SEA, SAND = (158, 204, 240), (62, 146, 200), (236, 208, 150)
@@ -36,9 +42,10 @@ class Ground:
     """Pixels from the top, of a place."""
 
 
-def random_ground(rng: random.Random, setting: Setting) -> Ground:
-    """A ground of the setting."""
-    return Ground(setting, rng.choice(BACKGROUNDS), CELL * rng.randint(5, 7))
+def random_ground(rng: random.Random, setting: Setting, *, pale: bool = False) -> Ground:
+    """A ground of the setting; `pale`: for a pale thing."""
+    colours = DEEP_BACKGROUNDS if pale and rng.random() < DEEP_SHARE else BACKGROUNDS
+    return Ground(setting, rng.choice(colours), CELL * rng.randint(5, 7))
 
 
 def draw_ground(ground: Ground) -> np.ndarray:

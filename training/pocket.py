@@ -23,6 +23,8 @@ from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs
 
 STEPS, GUIDANCE = 12, 1.75
 """What it draws with unless told otherwise: 25 steps show no more of what was asked for."""
+NEW_DECODER_RATE, POLISH_RATE = 1.5e-3, 5e-4
+"""Peak rates of learning for a decoder that knows nothing, and for one that goes on."""
 CARD = Path(__file__).parent / "card.md"
 
 
@@ -38,42 +40,58 @@ def main() -> None:
     parser.add_argument("--decoder-minutes", type=float, default=20, help="the autoencoder's decoder once more, alone")
     parser.add_argument("--compiled", action="store_true", help="compile the denoiser: for long budgets")
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
-    parser.add_argument("--pictures", type=int, default=20_000, help="encoded renderings, half of them of two things")
+    parser.add_argument(
+        "--pictures", type=int, default=30_000, help="encoded renderings, as many of one, two and three"
+    )
+    parser.add_argument("--new-decoder", action="store_true", help="with --start: keep its latents, decode them anew")
+    parser.add_argument("--bfloat16", action="store_true", help="half precision: faster where the processor knows it")
     arguments = parser.parse_args()
     out = arguments.out
     if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
         parser.error(f"expected a new folder or an older version of the model, got {out}; choose another --out")
     tokenizer = new_tokenizer()
     common = {"seed": arguments.seed, "device": arguments.device}
-    # To keep the latents that a UNet knows, go on with --autoencoder-minutes 0.
     first = StableDiffusionPipeline.from_pretrained(arguments.start) if arguments.start else None
+    if arguments.new_decoder and not first:
+        parser.error(
+            "expected --start with --new-decoder: it reads the latents of a model; give that model's directory"
+        )
     # An autoencoder of another class is of no use here; the UNet learns the new latents.
     old = first.vae if first and isinstance(first.vae, AutoencoderTiny) else None
     old_factor = float(old.config["scaling_factor"]) if old else 1.0
     coder = autoencoder.train(arguments.work, arguments.autoencoder_minutes, start=old, **common)
-    matrix = autoencoder.equalise(coder)
+    # The latents that a UNet knows stay what they are where the autoencoder learns nothing more.
+    kept = old is not None and not arguments.autoencoder_minutes
+    matrix = torch.eye(8).double() if kept else autoencoder.equalise(coder)
+    if arguments.new_decoder:
+        coder = autoencoder.with_new_decoder(coder)
     sets = encoded_pictures(arguments.work, coder, tokenizer, arguments.pictures, arguments.seed)
     # Crops around things vary more than whole pictures; the noise of diffusion is measured against these.
-    factor = round(1 / torch.cat([one.latents for one in sets]).float().std().item(), 3)
+    spread = torch.cat([one.latents for one in sets.values()]).float().std().item()
+    factor = old_factor if kept else round(1 / spread, 3)
     coder.register_to_config(scaling_factor=factor)
-    singles, pairs = (denoiser.Latents(one.latents * factor, one.tokens) for one in sets)
+    scaled = {things: denoiser.Latents(one.latents * factor, one.tokens) for things, one in sets.items()}
     start = None
     if first:
         start = (first.unet, first.text_encoder)
         if old:
             denoiser.speak(first.unet, matrix * (factor / old_factor))
     model = denoiser.train(
-        arguments.work, singles, pairs, tokenizer, arguments.denoiser_minutes,
-        start=start, compiled=arguments.compiled, **common,
+        arguments.work, scaled, tokenizer, arguments.denoiser_minutes,
+        start=start, compiled=arguments.compiled, bfloat16=arguments.bfloat16, **common,
     )  # fmt: skip
-    autoencoder.polish(arguments.work, coder, arguments.decoder_minutes, seed=arguments.seed)
+    autoencoder.polish(
+        arguments.work, coder, arguments.decoder_minutes,
+        seed=arguments.seed, peak_rate=NEW_DECODER_RATE if arguments.new_decoder else POLISH_RATE,
+        bfloat16=arguments.bfloat16,
+    )  # fmt: skip
     export(out, coder.cpu(), model.cpu(), tokenizer)
 
 
 def encoded_pictures(
     work: Path, coder: AutoencoderTiny, tokenizer: CLIPTokenizer, count: int, seed: int
-) -> list[denoiser.Latents]:
-    """Encoded renderings, half of one and half of two things; made once and kept."""
+) -> dict[int, denoiser.Latents]:
+    """Number of things -> encoded renderings of so many; made once and kept."""
     path = work / "latents.pt"
     # Another autoencoder, seed or number makes other latents: those kept from before would be the wrong ones.
     made_with = {
@@ -84,12 +102,12 @@ def encoded_pictures(
     state = checkpoint.load(path)
     if state is None or state["made_with"] != made_with:
         state = {"made_with": made_with}
-        for things in (1, 2):
+        for things in denoiser.SHARES:
             rng = random.Random(f"{seed} pictures of {things}")
-            made = denoiser.encode(coder, tokenizer, count // 2, things, rng)
+            made = denoiser.encode(coder, tokenizer, count // len(denoiser.SHARES), things, rng)
             state |= {f"latents{things}": made.latents, f"tokens{things}": made.tokens}
         checkpoint.save(path, state)
-    return [denoiser.Latents(state[f"latents{things}"], state[f"tokens{things}"]) for things in (1, 2)]
+    return {things: denoiser.Latents(state[f"latents{things}"], state[f"tokens{things}"]) for things in denoiser.SHARES}
 
 
 def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:

@@ -73,18 +73,34 @@ def size_of(thing: Thing, things: int, rng: random.Random) -> int:
 def places(sizes: list[int], rng: random.Random) -> list[tuple[int, int]]:
     """`(left, top)` for each thing: one about the middle; two side by side or, one time in four, one above the other.
 
-    Two lie in a half each, in either order, and somewhere about the middle of it.
+    Two lie in a half each, in either order, and somewhere about the middle of it. Of three, two share a half: each
+    lies in a quarter of its own.
     """
     if len(sizes) == 1:
         return [(about_the_middle(sizes[0], rng), about_the_middle(sizes[0], rng))]
-    if len(sizes) != 2:
-        raise ValueError(f"one or two things can be placed, not {len(sizes)}")
+    if len(sizes) not in (2, 3):
+        raise ValueError(f"one to three things can be placed, not {len(sizes)}")
     halves = [0, SIDE // 2]
     rng.shuffle(halves)
-    along = [on_cell(rng, half, half + SIDE // 2 - size) for half, size in zip(halves, sizes, strict=True)]
-    across = [about_the_middle(size, rng) for size in sizes]
+    if len(sizes) == 2:
+        across = [about_the_middle(size, rng) for size in sizes]
+    else:
+        quarters = rng.sample([0, SIDE // 2], 2)
+        quarters.insert(alone := rng.randrange(3), -1)
+        across = [
+            about_the_middle(size, rng) if quarter < 0 else in_half(quarter, size, rng)
+            for quarter, size in zip(quarters, sizes, strict=True)
+        ]
+        shared, other = halves
+        halves = [other if index == alone else shared for index in range(3)]
+    along = [in_half(half, size, rng) for half, size in zip(halves, sizes, strict=True)]
     upright = rng.random() < 0.25
     return list(zip(across, along, strict=True)) if upright else list(zip(along, across, strict=True))
+
+
+def in_half(half: int, size: int, rng: random.Random) -> int:
+    """Left or top edge of a thing in the half of the picture that begins at `half`."""
+    return on_cell(rng, half, half + SIDE // 2 - size)
 
 
 def about_the_middle(size: int, rng: random.Random) -> int:
@@ -116,7 +132,7 @@ def compose(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -
     sizes = [size_of(thing, len(things), rng) for thing in things]
     spots = places(sizes, rng)
     placed = [Placed(thing, *spot, size) for thing, spot, size in zip(things, spots, sizes, strict=True)]
-    return Scene(random_ground(rng, setting), tuple(placed))
+    return Scene(random_ground(rng, setting, pale=any(thing.pale for thing in things)), tuple(placed))
 
 
 def draw(scene: Scene) -> np.ndarray:

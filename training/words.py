@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 ANIMALS = ("cat", "dog", "bird", "bear", "lion", "horse", "elephant", "monkey", "frog", "turtle", "rabbit", "mouse")
@@ -30,6 +30,8 @@ COLOURS = {
 GLUE = ("a", "an", "and", "with", ",", "three", "two", "of")
 """Words that carry no thing."""
 
+PALE = ("elephant", "rabbit", "mouse", "white", "gray")
+"""Words of things that differ little from light ground."""
 SIZES = ("small", "large")
 PLACES = {"snow": "in the snow", "beach": "on the beach", "forest": "in the forest"}
 """Word of a place -> how a caption says it."""
@@ -48,6 +50,11 @@ class Thing:
     noun: str
     colour: str | None = None
     size: str | None = None
+
+    @property
+    def pale(self) -> bool:
+        """Whether it is named by a word of `PALE`."""
+        return (self.colour or self.noun) in PALE
 
     def phrase(self, rng: random.Random) -> str:
         """With its article: "a small red car". Sometimes "a elephant", as the Attend-and-Excite prompts write."""
@@ -78,12 +85,6 @@ def held_out_pairs() -> frozenset[frozenset[str]]:
     return frozenset(pairs[: round(HELD_OUT_SHARE * len(pairs))])
 
 
-def seen_pairs() -> list[tuple[str, str]]:
-    """The noun pairs that training pictures may show together."""
-    held_out = held_out_pairs()
-    return [pair for pair in itertools.combinations(NOUNS, 2) if frozenset(pair) not in held_out]
-
-
 def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -> str:
     """A sentence that names the things: "a lion with a blue balloon", "a cat, a frog and a small car on the beach"."""
     phrases = [thing.phrase(rng) for thing in things]
@@ -94,12 +95,22 @@ def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -
     return f"{sentence} {setting}".strip()
 
 
-def random_things(rng: random.Random, pairs: list[tuple[str, str]], pair_share: float) -> Iterator[Thing]:
-    """One thing, or with probability `pair_share` two of an allowed pair in either order.
+def seen_together(count: int) -> list[tuple[str, ...]]:
+    """The sets of so many nouns that training pictures may show together: no two of them are held out."""
+    held_out = held_out_pairs()
+    return [
+        nouns
+        for nouns in itertools.combinations(NOUNS, count)
+        if held_out.isdisjoint(map(frozenset, itertools.combinations(nouns, 2)))
+    ]
+
+
+def random_things(rng: random.Random, together: Sequence[tuple[str, ...]]) -> Iterator[Thing]:
+    """The things of one of these sets of nouns, in any order.
 
     Objects are mostly coloured; one thing in five has its size told.
     """
-    nouns = list(rng.choice(pairs)) if rng.random() < pair_share else [rng.choice(NOUNS)]
+    nouns = list(rng.choice(together))
     rng.shuffle(nouns)
     for noun in nouns:
         coloured = noun in OBJECTS and rng.random() < 0.7
