@@ -74,7 +74,10 @@ def four_ways(pipe: Any, asked: Sequence[Prompt], path: Path) -> None:
     sheet(
         [pictures[row] for row in rows for pictures in made.values()],
         labels=[label for _ in rows for label in made],
-        captions=[[prompt.text for prompt in asked[row]] for row in rows for _ in made],
+        # Once for all methods: below the last one's pictures.
+        captions=[
+            [prompt.text for prompt in asked[row]] if label == [*made][-1] else [] for row in rows for label in made
+        ],
         side=128,
     ).save(path)
 

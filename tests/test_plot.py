@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnreg.plot import MARGIN, PAPER, sheet
+from attnreg.plot import LINE, MARGIN, PAPER, sheet
 
 RED, GREEN, BLUE, GRAY = (200, 20, 20), (20, 200, 20), (20, 20, 200), (120, 120, 120)
 
@@ -100,6 +100,15 @@ def test_captions_stand_below_their_pictures() -> None:
     assert ink(paper, right, below + 80, right + 80)
     assert ink(paper, left, below + 80, left + 80) == 0
     assert ink(paper, 0, paper.height - MARGIN // 2) == 0
+
+
+def test_a_row_without_captions_stands_close_above_the_next() -> None:
+    rows = [[plain(RED)], [plain(GREEN)], [plain(BLUE)]]
+    paper = sheet(rows, captions=[["a cat"], [], ["a dog"]], side=80)
+    red, green, blue = (box_of(paper, colour)[1] for colour in (RED, GREEN, BLUE))
+    assert green - red == 80 + MARGIN + LINE
+    assert blue - green == 80 + MARGIN
+    assert ink(paper, 0, blue + 80) > 0
 
 
 def test_transparent_and_gray_pictures_are_laid_on() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,17 +57,31 @@ def loss_of(heat_logits: Tensor, colour_logits: Tensor, heat: Tensor, colour: Te
     return focal.sum() / centre.sum().clamp(1) + 0.5 * colours
 
 
-def train(work: Path, minutes: float, coder: AutoencoderTiny | None, *, seed: int = 0, size: int = 32) -> Spotter:
-    """Train for so many minutes (added up over resumed runs); leaves `judge.pt` in the folder."""
+def train(
+    work: Path,
+    minutes: float,
+    coder: AutoencoderTiny | None,
+    *,
+    start: Path | None = None,
+    seed: int = 0,
+    size: int = 32,
+    peak_rate: float = 2e-3,
+) -> Spotter:
+    """Train for so many minutes (added up over resumed runs); leaves `judge.pt` in the folder.
+
+    `start`: exported weights to go on from.
+    """
     torch.manual_seed(seed)
     model = Spotter(len(NOUNS), len(COLOURS))
+    if start:
+        model.load_state_dict(load_file(start))
 
     def loss_at(step: int, share: float) -> Tensor:
         pictures, shown = batch(size, random.Random(f"{seed} judge {step}"), coder)
         heat, colour = model(pictures)
         return loss_of(heat, colour, *targets(shown))
 
-    learn(work / "judge.pt", model, loss_at, minutes, peak_rate=2e-3)
+    learn(work / "judge.pt", model, loss_at, minutes, peak_rate=peak_rate)
     return model
 
 
@@ -86,10 +100,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("src/attnreg/measure/pocket-judge.safetensors"))
     parser.add_argument("--model", type=Path, default=Path("src/attnreg/models/pocket"), help="its autoencoder wears")
     parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--start", type=Path, help="exported weights to go on from, instead of random ones")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak rate of learning; a quarter to go on with")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     coder = AutoencoderTiny.from_pretrained(arguments.model / "vae").eval()
-    export(arguments.out, train(arguments.work, arguments.minutes, coder, seed=arguments.seed))
+    model = train(
+        arguments.work, arguments.minutes, coder, start=arguments.start, seed=arguments.seed, peak_rate=arguments.rate
+    )
+    export(arguments.out, model)
 
 
 if __name__ == "__main__":

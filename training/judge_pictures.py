@@ -60,14 +60,17 @@ def random_thing(rng: random.Random) -> Thing:
 
 
 def ground(rng: random.Random) -> np.ndarray:
-    """The model's own grounds, plain or of a place, by day or night, or any light one; `(SIDE, SIDE, 3)`."""
+    """The model's own grounds, plain or of a place, by day or night, or any one not dark; `(SIDE, SIDE, 3)`.
+
+    Deep grounds lie behind anything here: they say nothing of what stands on them.
+    """
     kind = rng.random()
     if kind < 0.45:
-        made = draw_ground(random_ground(rng, PLAIN))
+        made = draw_ground(random_ground(rng, PLAIN, pale=rng.random() < 0.5))
     elif kind < 0.7:
         made = draw_ground(random_ground(rng, Setting(rng.choice([None, *PLACES]), rng.random() < 0.4)))
     else:
-        rgb = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.4), rng.uniform(0.75, 1)), np.float32)
+        rgb = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.4, 1)), np.float32)
         made = np.broadcast_to(rgb, (SIDE, SIDE, 3))
     return (made + np.float32(rng.gauss(0, 0.02))).clip(0, 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,7 +23,8 @@ def sheet(
 ) -> Image.Image:
     """Pictures in rows and columns: a title over all, column names above, row labels at the left, captions below each.
 
-    Pictures are scaled so that the largest has a longer side of `side` pixels. Text is wrapped at words.
+    A row without captions, be it an empty list, stands close above the next. Pictures are scaled so that the largest
+    has a longer side of `side` pixels. Text is wrapped at words.
     """
     small, large = ImageFont.load_default(15), ImageFont.load_default(19)
     pictures = list(chain.from_iterable(rows))
@@ -36,17 +37,19 @@ def sheet(
     names = [wrapped(name, small, width) for name in columns]
     below = [[wrapped(text, small, width) for text in row] for row in captions]
     top = MARGIN + TITLE_LINE * len(heading) + LINE * max(map(len, names), default=0) + (8 if columns else 0)
-    pitch = height + MARGIN + LINE * max(map(len, chain.from_iterable(below)), default=0)
-    paper = Image.new("RGB", (total, top + len(rows) * pitch), PAPER)
+    pitches = [height + MARGIN + LINE * max(map(len, row), default=0) for row in below]
+    pitches += [height + MARGIN] * (len(rows) - len(below))
+    tops = list(accumulate(pitches[: len(rows)], initial=top))
+    paper = Image.new("RGB", (total, tops[-1]), PAPER)
     pen = ImageDraw.Draw(paper)
     _write(pen, heading, MARGIN, MARGIN, INK, large, TITLE_LINE)
     for x, name in enumerate(names):
         _write(pen, name, left + x * (width + MARGIN), top - 8 - LINE * len(name), INK, small)
     for y, row in enumerate(rows):
         if y < len(labels):
-            _write(pen, [labels[y]], MARGIN, top + y * pitch + height // 2 - 9, PALE, small)
+            _write(pen, [labels[y]], MARGIN, tops[y] + height // 2 - 9, PALE, small)
         for x, picture in enumerate(row):
-            corner = left + x * (width + MARGIN), top + y * pitch
+            corner = left + x * (width + MARGIN), tops[y]
             # Smoothly: blocks of single pixels would look like a fault of the model.
             paper.paste(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), corner)
             if y < len(below) and x < len(below[y]):

@@ -218,11 +218,14 @@ def test_a_pair_has_its_colours_whatever_is_held_out(model: Path, tmp_path: Path
 @settings(max_examples=5)
 @given(seed=SEEDS)
 def test_three_and_four_things(seed: int, model: Path) -> None:
+    held_out = json.loads((model / ABOUT).read_text())["model"]["held_out_pairs"]
     for name, size in (("three-things", 3), ("four-things", 4)):
         prompts = prompt_set(f"{name}:{model}", seed)
         assert len({frozenset(thing.noun for thing in prompt.things) for prompt in prompts}) == 100
         for prompt in prompts:
-            assert len({thing.noun for thing in prompt.things}) == size
+            nouns = {thing.noun for thing in prompt.things}
+            assert len(nouns) == size
+            assert any(set(pair) <= nouns for pair in held_out)
             assert prompt.text.count(", ") == size - 2
             assert prompt.text.count(" and ") == 1
 

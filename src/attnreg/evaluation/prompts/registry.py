@@ -111,10 +111,10 @@ PROMPT_SETS: dict[str, PromptSet] = {
         _of_model(small_model.seen_pairs), "model", "every pair that the bundled model's training may have shown"
     ),
     "three-things": PromptSet(
-        _of_model(small_model.three_things), "model", "three things that the bundled model knows: 100 prompts"
+        _of_model(small_model.three_things), "model", "three things that it was never shown together: 100 prompts"
     ),
     "four-things": PromptSet(
-        _of_model(small_model.four_things), "model", "four things that the bundled model knows: 100 prompts"
+        _of_model(small_model.four_things), "model", "four things that it was never shown together: 100 prompts"
     ),
     "single-things": PromptSet(
         _of_model(small_model.single_things, seeded=False), "model", "each thing that the bundled model knows"

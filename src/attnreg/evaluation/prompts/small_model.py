@@ -29,9 +29,10 @@ def seen_pairs(seed: int = 0, folder: Path = POCKET) -> tuple[Prompt, ...]:
 
 
 def three_things(seed: int = 0, folder: Path = POCKET, count: int = 100) -> tuple[Prompt, ...]:
-    """So many prompts of three things, "a cat, a frog and a red car", more than training ever showed.
+    """So many prompts of three things, "a cat, a frog and a red car", that no training picture shows together.
 
-    Which three, in which order, and the objects' colours are drawn from the seed; no three things come twice.
+    Two of them at least are a pair that was held out, if any was. Which three, in which order, and the objects' colours
+    are drawn from the seed; no three things come twice.
     """
     return _several(seed, folder, 3, count)
 
@@ -93,7 +94,12 @@ def _pairs(seed: int, folder: Path, held_out: bool) -> tuple[Prompt, ...]:
 def _several(seed: int, folder: Path, size: int, count: int) -> tuple[Prompt, ...]:
     model = told(folder)
     rng = random.Random(f"{size} things {seed}")
-    every = list(itertools.combinations(model.things, size))
+    unseen = {frozenset(pair) for pair in model.held_out_pairs}
+    every = [
+        nouns
+        for nouns in itertools.combinations(model.things, size)
+        if not unseen or not unseen.isdisjoint(map(frozenset, itertools.combinations(nouns, 2)))
+    ]
     if count > len(every):
         raise AttnregError(f"expected at most {len(every)} prompts of {size} things of {model.name}, got {count}")
     made = []
