@@ -73,7 +73,7 @@ def rendered(count: int, size: int, seed: str) -> tuple[list[Any], list[Prompt]]
 
 def free_scene(rng: random.Random, things: list[words.Thing]) -> np.ndarray:
     """A freely placed scene of exactly the things, in the model's own art."""
-    canvas = draw_ground(random_ground(rng, words.PLAIN))
+    canvas = draw_ground(random_ground(rng, words.PLAIN, pale=any(thing.pale for thing in things)))
     for thing, (x, y, size) in zip(things, judge_pictures.spots(len(things), rng), strict=True):
         art = sprite(thing.noun, size, thing.colour)
         judge_pictures.lay(canvas, art, round(x - size / 2), round(y - size / 2))

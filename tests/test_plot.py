@@ -114,3 +114,11 @@ def test_a_row_without_captions_stands_close_above_the_next() -> None:
 def test_transparent_and_gray_pictures_are_laid_on() -> None:
     paper = sheet([[Image.new("L", (8, 8), 120), Image.new("RGBA", (8, 8), (*RED, 255))]], side=32)
     assert box_of(paper, GRAY)[2:] == box_of(paper, RED)[2:] == (32, 32)
+
+
+def test_no_picture_is_stretched() -> None:
+    """A high and a wide one side by side: each keeps its shape, in the middle of its place."""
+    high, wide = Image.new("RGB", (32, 64), RED), Image.new("RGB", (64, 32), GREEN)
+    paper = sheet([[high, wide]], side=64)
+    assert box_of(paper, RED) == (MARGIN + 16, MARGIN, 32, 64)
+    assert box_of(paper, GREEN) == (MARGIN + 64 + MARGIN, MARGIN + 16, 64, 32)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
+import re
 import stat
 import struct
 import zlib
@@ -225,3 +227,32 @@ def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "attnreg" in found
     monkeypatch.setattr(attnreg.recipe, "LIBRARIES", ("torch", "no-such-library"))
     assert list(versions()) == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("seed", "three", "int"), ("seed", True, "int"), ("steps", 2.5, "int | None"), ("prompt", None, "str"),
+        ("targets", "a cat", "list"), ("settings", [], "dict"), ("adjectives", 1, "bool"),
+        ("guidance_scale", "7", "float"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused(tmp_path: Path, name: str, value: Any, expected: str) -> None:
+    """Said at once and by name: not a fault somewhere in the drawing."""
+    info = PngInfo()
+    for key, right in (asdict(RECIPE) | {name: value}).items():
+        info.add_itxt(f"attnreg:{key}", json.dumps(right))
+    PICTURE.save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(
+        AttnregError,
+        match=rf"expected a recipe whose {name} is .*{re.escape(expected)}.*, got {re.escape(repr(value))}",
+    ):
+        read_recipe(tmp_path / "a.png")
+
+
+def test_whole_numbers_are_read_as_floats(tmp_path: Path) -> None:
+    info = PngInfo()
+    for key, right in (asdict(RECIPE) | {"guidance_scale": 2}).items():
+        info.add_itxt(f"attnreg:{key}", json.dumps(right))
+    PICTURE.save(tmp_path / "a.png", pnginfo=info)
+    assert read_recipe(tmp_path / "a.png").guidance_scale == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, chain
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 PAPER, INK, PALE = (255, 255, 255), (24, 26, 32), (110, 114, 124)
 MARGIN, LINE, TITLE_LINE = 14, 20, 26
@@ -24,7 +24,8 @@ def sheet(
     """Pictures in rows and columns: a title over all, column names above, row labels at the left, captions below each.
 
     A row without captions, be it an empty list, stands close above the next. Pictures are scaled so that the largest
-    has a longer side of `side` pixels. Text is wrapped at words.
+    has a longer side of `side` pixels; smaller ones fill a place of that size as far as their shape allows. Text is
+    wrapped at words.
     """
     small, large = ImageFont.load_default(15), ImageFont.load_default(19)
     pictures = list(chain.from_iterable(rows))
@@ -51,7 +52,9 @@ def sheet(
         for x, picture in enumerate(row):
             corner = left + x * (width + MARGIN), tops[y]
             # Smoothly: blocks of single pixels would look like a fault of the model.
-            paper.paste(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), corner)
+            shown = ImageOps.contain(picture.convert("RGB"), (width, height), Image.Resampling.BICUBIC)
+            room = width - shown.width, height - shown.height
+            paper.paste(shown, (corner[0] + room[0] // 2, corner[1] + room[1] // 2))
             if y < len(below) and x < len(below[y]):
                 _write(pen, below[y][x], corner[0], corner[1] + height + 2, PALE, small)
     return paper

@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
@@ -60,21 +61,39 @@ def installed_version(name: str) -> str | None:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe that a PNG carries. Raises `AttnregError` if it is no PNG or carries none that can be read."""
+    """The recipe that a PNG carries.
+
+    Raises `AttnregError` if it is no PNG, carries none that can be read, or one with a value of another type.
+    """
     try:
         with Image.open(path) as picture:
             text = dict(getattr(picture, "text", {}))
     except (OSError, UnidentifiedImageError) as error:
         raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
-    known = {one.name for one in fields(Recipe)}
+    types = get_type_hints(Recipe)
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
     try:
-        return Recipe(**{key: json.loads(value) for key, value in found.items() if key in known})
+        values = {name: json.loads(value) for name, value in found.items() if name in types}
+        for name, value in values.items():
+            if not _fits(value, types[name]):
+                raise AttnregError(
+                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got {value!r} "
+                    f"in {path}; give a picture as attnreg saved it"
+                )
+        return Recipe(**values)
     except (TypeError, json.JSONDecodeError) as error:
         raise AttnregError(
             f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
             "only pictures that attnreg saved can be drawn again (editors often drop the text)"
         ) from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that was read from JSON is of the type, as far as its outermost layer tells."""
+    kinds = tuple(get_origin(one) or one for one in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
 def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recipe | None]]) -> list[Path]:
