@@ -174,7 +174,8 @@ def test_frechet_distance_of_fewer_pictures_than_channels() -> None:
     root = np.sqrt(np.linalg.eigvalsh(small).clip(min=0)).sum()
     traces = np.trace(np.cov(one, rowvar=False)) + np.trace(np.cov(other, rowvar=False))
     expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + traces - 2 * root
-    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-9)
+    # One eigenvalue is zero but for rounding, by how much depends on the processor; its root is far larger.
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-7)
 
 
 @given(st.integers(0, 99), st.integers(2, 12), st.integers(2, 12), st.integers(1, 6))
