@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= a frog and a blue crown
 OUT ?= out
+# What does best on the bundled model (docs/research.md); any of `attnreg methods`.
+METHOD ?= best-start+attention-balance
 # More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
 OPTIONS ?=
 
@@ -22,7 +24,7 @@ help:
 # Handed over as variables: quotes and dollars in a prompt are no business of the shell's.
 generate: export ATTNREG_PROMPT = $(PROMPT)
 generate: $(VENV)/.run
-	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --out "$(OUT)" $(OPTIONS)
+	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --method "$(METHOD)" --out "$(OUT)" $(OPTIONS)
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
 test: check
