@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= a frog and a blue crown
 OUT ?= out
-# What does best on the bundled model (docs/research.md); any of `attnreg methods`.
+# Of what was drawn for every prompt of `make results`, the best; any of `attnreg methods`.
 METHOD ?= best-start+attention-balance
 # More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
 OPTIONS ?=

@@ -32,7 +32,7 @@ def drawn(
 ) -> Iterator[Drawn]:
     """Every prompt with every seed, so many in one call of the pipeline; the same pictures whatever the batch.
 
-    options: of the pipeline's call; steps and guidance are else the model's own.
+    options: of the pipeline's call; steps and guidance that are not told, or `None`, are the model's own.
     """
     yield from jobs_drawn(pipe, ((prompt, seed) for prompt in prompts for seed in seeds), edit, **options)
 
@@ -60,7 +60,7 @@ def together(pipe: Any, jobs: Sequence[Job], **options: Any) -> list[Any]:
     pictures: list[Any] = pipe(
         [prompt.text for prompt, _ in jobs],
         generator=[torch.Generator().manual_seed(seed) for _, seed in jobs],
-        **best | options,
+        **best | {name: value for name, value in options.items() if value is not None},
     ).images
     return pictures
 

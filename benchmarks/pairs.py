@@ -42,14 +42,13 @@ def main() -> None:
     prompts = fewer(parts.test if arguments.test else parts.development, arguments.limit)
     judge, pipe = PocketJudge(), load_pipeline(arguments.model)
     pipe.set_progress_bar_config(disable=True)
-    options = {} if arguments.steps is None else {"num_inference_steps": arguments.steps}
     records: list[Record] = []
     plain: list[Any] = []
     print("| method | all things | difference | gained / lost | p | right colours too | distance | time |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for method in dict.fromkeys(["none", *arguments.methods]):
         began = time.perf_counter()
-        made = list(drawn(pipe, prompts, range(arguments.seeds), edit_of(method), **options))
+        made = list(drawn(pipe, prompts, range(arguments.seeds), edit_of(method), num_inference_steps=arguments.steps))
         seconds = (time.perf_counter() - began) / len(made)
         plain = plain or made
         for one, before, scores in zip(
