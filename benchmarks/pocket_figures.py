@@ -30,9 +30,10 @@ from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
 from attnreg.statistics import bootstrap, per_prompt
 from benchmarks.drawing import drawn, jobs_drawn
-from training import judge_pictures, words
-from training.grounds import draw_ground, random_ground
-from training.render import compose, draw, sprite
+from training import judge_pictures, second_judge, words
+from training.autoencoder import to_tensor
+from training.grounds import draw_ground
+from training.render import compose, draw, ground_for, sprite
 
 DOCS = Path(__file__).parent.parent / "docs"
 OUT = DOCS / "results" / "pocket.json"
@@ -73,7 +74,7 @@ def rendered(count: int, size: int, seed: str) -> tuple[list[Any], list[Prompt]]
 
 def free_scene(rng: random.Random, things: list[words.Thing]) -> np.ndarray:
     """A freely placed scene of exactly the things, in the model's own art."""
-    canvas = draw_ground(random_ground(rng, words.PLAIN, pale=any(thing.pale for thing in things)))
+    canvas = draw_ground(ground_for(things, rng))
     for thing, (x, y, size) in zip(things, judge_pictures.spots(len(things), rng), strict=True):
         art = sprite(thing.noun, size, thing.colour)
         judge_pictures.lay(canvas, art, round(x - size / 2), round(y - size / 2))
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100, help="prompts each of seen and unseen pairs, two seeds each")
     parser.add_argument("--seeds", type=int, default=32, help="pictures of each single thing")
     parser.add_argument("--sentences", type=int, default=96, help="prompts with a colour, and with a size or a place")
-    parser.add_argument("--second-judge", type=Path, default=Path("training/runs/judge/second-judge.pt"))
+    parser.add_argument("--second-judge", type=Path, default=second_judge.WEIGHTS)
     parser.add_argument("--only", choices=["judge", "model"], help="half of the table")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
@@ -191,22 +192,13 @@ def model_figures(judge: PocketJudge, arguments: argparse.Namespace, add: Add) -
     distance = frechet_distance(judge.features(alone), features)
     name = "FID-like distance of one thing, coloured or not, to renderings, in distances of two halves"
     add(name, [distance / floor], ["0"], "<= 3")
-    if arguments.second_judge.exists():
-        agree = agreement(judge, every, arguments.second_judge)
-        add("judges agree on drawn pictures, per noun", list(agree), [str(i) for i in range(len(agree))], ">= .97")
+    agree = agreement(judge, every, arguments.second_judge)
+    add("judges agree on drawn pictures, per noun", list(agree), [str(i) for i in range(len(agree))], ">= .97")
 
 
 def agreement(judge: PocketJudge, pictures: Sequence[Any], second: Path) -> np.ndarray:
     """For each picture the share of nouns about which both judges say the same."""
-    from training import checkpoint
-    from training.autoencoder import to_tensor
-    from training.second_judge import Namer
-
-    state = checkpoint.load(second)
-    assert state
-    other = Namer(len(words.NOUNS))
-    other.load_state_dict(state["model"])
-    other.eval()
+    other = second_judge.opened(second)
     batch = to_tensor(np.stack([np.asarray(picture.convert("RGB")) for picture in pictures]))
     with torch.inference_mode():
         theirs = torch.cat([other(part) for part in batch.split(64)]).sigmoid().numpy() >= 0.5
@@ -302,7 +294,7 @@ PAGE = """# How good the bundled model and its judge are
 
 Made by `make figures`: the unmodified model, {steps} steps, guidance {guidance:g}; 95 % bootstrap intervals over
 prompts. Judge figures are on renderings that nobody was trained on: one or two things as the model's training shows
-them, three placed freely. Whether two judges agree is told where the second one has been made (`make train-judge`).
+them, three placed freely. The second judge (`training/second_judge.py`) is of another make and seed.
 
 | figure | value | 95 % interval | n | goal |
 | --- | --- | --- | --- | --- |

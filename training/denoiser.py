@@ -20,13 +20,17 @@ from training.grounds import CELL, SIDE
 from training.loop import learn
 from training.render import compose, draw
 from training.tokenizer import MAX_LENGTH
-from training.words import caption, random_setting, random_things, seen_together
+from training.words import Thing, caption, never_together, random_setting, random_things, seen_together
 
 CONTEXT = 128
 LATE = {"mouse": 3, "rabbit": 3, "elephant": 3, "clock": 2, "bowl": 5, "pink": 2, "gray": 3, "white": 5}
 """How much more often pictures of what is learnt last are shown: pale things on pale grounds, bowls and clocks."""
-SHARES = {1: 9 / 16, 2: 4 / 16, 3: 3 / 16}
-"""Number of things -> share of the pictures that show so many."""
+PROMISED = "one of two"
+"""Kind of the pictures that show one thing alone and whose captions name another with it, as captions found beside
+pictures do: of pairs that are never shown together. It is what neglect is learnt from."""
+SHARES = {"one": 5 / 16, "two": 8 / 16, "three": 3 / 16}
+"""Number of things shown -> share of the pictures."""
+KINDS = (*SHARES, PROMISED)
 LATENT_SIDE = SIDE // CELL
 
 
@@ -91,20 +95,28 @@ class Latents:
     tokens: Tensor
 
 
+def named_and_shown(kind: str, rng: random.Random) -> tuple[list[Thing], list[Thing]]:
+    """The things that the caption of a picture of this kind names, and those that the picture shows."""
+    if kind == PROMISED:
+        named = list(random_things(rng, never_together()))
+        return named, [rng.choice(named)]
+    shown = list(random_things(rng, seen_together(KINDS.index(kind) + 1)))
+    return shown, shown
+
+
 @torch.inference_mode()
 def encode(
-    autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer, count: int, things_each: int, rng: random.Random
+    autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer, count: int, kind: str, rng: random.Random
 ) -> Latents:
-    """Render, encode and caption so many pictures of one, two or three things."""
-    together = seen_together(things_each)
+    """Render, encode and caption so many pictures of one of the `KINDS`."""
     latents, captions = [], []
     for start in range(0, count, 64):
         pictures = np.empty((min(64, count - start), SIDE, SIDE, 3), np.uint8)
         for i in range(len(pictures)):
-            things = list(random_things(rng, together))
+            named, shown = named_and_shown(kind, rng)
             setting = random_setting(rng)
-            pictures[i] = draw(compose(things, rng, setting))
-            captions.append(caption(things, rng, setting))
+            pictures[i] = draw(compose(shown, rng, setting))
+            captions.append(caption(named, rng, setting))
         latents.append(autoencoder.encode(to_tensor(pictures).to(autoencoder.device)).latents.half().cpu())
     return Latents(torch.cat(latents), tokenise(tokenizer, captions))
 
@@ -126,11 +138,12 @@ def speak(unet: UNet2DConditionModel, matrix: Tensor) -> None:
 
 def train(
     out: Path,
-    sets: Mapping[int, Latents],
+    sets: Mapping[str, Latents],
     tokenizer: CLIPTokenizer,
     minutes: float,
     *,
     start: tuple[UNet2DConditionModel, CLIPTextModel] | None = None,
+    promised: float = 0.0,
     seed: int = 0,
     batch: int = 16,
     peak_rate: float = 8e-4,
@@ -140,9 +153,10 @@ def train(
 ) -> Model:
     """Train for so many minutes (added up over resumed runs); returns the moving average of the weights.
 
-    sets: number of things -> pictures of so many, for each number in `SHARES`. `start` gives the first weights of the
-    UNet and of the text encoder. `compiled`: minutes of compiling first, less time a step then. `bfloat16`: products in
-    half precision, the weights stay in single; two thirds of the time on a processor that knows it.
+    sets: pictures of each of the `KINDS`. `promised`: share of the pictures that are `PROMISED`, taken from the pairs.
+    `start` gives the first weights of the UNet and of the text encoder. `compiled`: minutes of compiling first, less
+    time a step then. `bfloat16`: products in half precision, the weights stay in single; two thirds of the time on a
+    processor that knows it.
 
     Time steps are drawn from a logit-normal (0.2, 1.2) and weighted equally: down-weighting the noisy ones starves the
     steps that decide the layout. Captions are dropped in 10 % of the pictures, for guidance.
@@ -157,17 +171,20 @@ def train(
     empty = tokenise(tokenizer, [""])[0]
     by_token = torch.ones(len(tokenizer))
     by_token[tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in LATE])] = torch.tensor([*LATE.values()]).float()
-    often = {things: by_token[sets[things].tokens].amax(1) for things in SHARES}
+    often = {kind: by_token[sets[kind].tokens].amax(1) for kind in SHARES}
+    often[PROMISED] = torch.ones(len(sets[PROMISED].tokens))
+    shares = SHARES | {"two": SHARES["two"] - promised, PROMISED: promised}
+    counts = {kind: count for kind, share in shares.items() if (count := round(batch * share))}
     if compiled:
         model.compile()
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         latents, tokens = [], []
-        for things, part in SHARES.items():
-            chosen = torch.multinomial(often[things], round(batch * part), replacement=True, generator=generator)
-            latents.append(sets[things].latents[chosen].float())
-            tokens.append(sets[things].tokens[chosen])
+        for kind, count in counts.items():
+            chosen = torch.multinomial(often[kind], count, replacement=True, generator=generator)
+            latents.append(sets[kind].latents[chosen].float())
+            tokens.append(sets[kind].tokens[chosen])
         clean, words = torch.cat(latents), torch.cat(tokens)
         words[torch.rand(len(words), generator=generator) < 0.1] = empty
         noise = torch.randn(clean.shape, generator=generator)

@@ -23,7 +23,7 @@ DEEP_BACKGROUNDS = (
 )  # fmt: skip
 """For pale things: on light ground they differ from it so little that neither network learns their shape."""
 DEEP_SHARE = 0.8
-"""Share of the pictures with a pale thing that have deep plain ground."""
+"""Share of the pictures with a pale thing and no dark one that have deep plain ground."""
 NIGHT_LIGHT = (0.36, 0.40, 0.60)
 """What is left of red, green and blue by night; things stay as they are."""
 SKY, SEA, SAND = (158, 204, 240), (62, 146, 200), (236, 208, 150)
@@ -42,9 +42,9 @@ class Ground:
     """Pixels from the top, of a place."""
 
 
-def random_ground(rng: random.Random, setting: Setting, *, pale: bool = False) -> Ground:
-    """A ground of the setting; `pale`: for a pale thing."""
-    colours = DEEP_BACKGROUNDS if pale and rng.random() < DEEP_SHARE else BACKGROUNDS
+def random_ground(rng: random.Random, setting: Setting, *, deep: bool = False) -> Ground:
+    """A ground of the setting; `deep`: mostly deep if it is plain."""
+    colours = DEEP_BACKGROUNDS if deep and rng.random() < DEEP_SHARE else BACKGROUNDS
     return Ground(setting, rng.choice(colours), CELL * rng.randint(5, 7))
 
 

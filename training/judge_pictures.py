@@ -66,7 +66,7 @@ def ground(rng: random.Random) -> np.ndarray:
     """
     kind = rng.random()
     if kind < 0.45:
-        made = draw_ground(random_ground(rng, PLAIN, pale=rng.random() < 0.5))
+        made = draw_ground(random_ground(rng, PLAIN, deep=rng.random() < 0.5))
     elif kind < 0.7:
         made = draw_ground(random_ground(rng, Setting(rng.choice([None, *PLACES]), rng.random() < 0.4)))
     else:

@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer
 from attnreg.models.about import ABOUT, checksums
 from training import autoencoder, checkpoint, denoiser
 from training.tokenizer import new_tokenizer
-from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs
+from training.words import COLOURS, GLUE, NOUNS, SETTING, never_together
 
 STEPS, GUIDANCE = 12, 1.75
 """What it draws with unless told otherwise: 25 steps show no more of what was asked for."""
@@ -40,9 +40,11 @@ def main() -> None:
     parser.add_argument("--decoder-minutes", type=float, default=20, help="the autoencoder's decoder once more, alone")
     parser.add_argument("--compiled", action="store_true", help="compile the denoiser: for long budgets")
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
+    parser.add_argument("--pictures", type=int, default=30_000, help="encoded renderings, as many of each kind")
     parser.add_argument(
-        "--pictures", type=int, default=30_000, help="encoded renderings, as many of one, two and three"
-    )
+        "--promised", type=float, default=0.0, metavar="SHARE",
+        help="of the pictures that show one thing alone and whose captions name two: neglect is learnt from them",
+    )  # fmt: skip
     parser.add_argument("--new-decoder", action="store_true", help="with --start: keep its latents, decode them anew")
     parser.add_argument("--bfloat16", action="store_true", help="half precision: faster where the processor knows it")
     arguments = parser.parse_args()
@@ -70,7 +72,7 @@ def main() -> None:
     spread = torch.cat([one.latents for one in sets.values()]).float().std().item()
     factor = old_factor if kept else round(1 / spread, 3)
     coder.register_to_config(scaling_factor=factor)
-    scaled = {things: denoiser.Latents(one.latents * factor, one.tokens) for things, one in sets.items()}
+    scaled = {kind: denoiser.Latents(one.latents * factor, one.tokens) for kind, one in sets.items()}
     start = None
     if first:
         start = (first.unet, first.text_encoder)
@@ -78,7 +80,7 @@ def main() -> None:
             denoiser.speak(first.unet, matrix * (factor / old_factor))
     model = denoiser.train(
         arguments.work, scaled, tokenizer, arguments.denoiser_minutes,
-        start=start, compiled=arguments.compiled, bfloat16=arguments.bfloat16, **common,
+        start=start, promised=arguments.promised, compiled=arguments.compiled, bfloat16=arguments.bfloat16, **common,
     )  # fmt: skip
     autoencoder.polish(
         arguments.work, coder, arguments.decoder_minutes,
@@ -90,8 +92,8 @@ def main() -> None:
 
 def encoded_pictures(
     work: Path, coder: AutoencoderTiny, tokenizer: CLIPTokenizer, count: int, seed: int
-) -> dict[int, denoiser.Latents]:
-    """Number of things -> encoded renderings of so many; made once and kept."""
+) -> dict[str, denoiser.Latents]:
+    """Kind -> encoded renderings of it; made once and kept."""
     path = work / "latents.pt"
     # Another autoencoder, seed or number makes other latents: those kept from before would be the wrong ones.
     made_with = {
@@ -102,12 +104,12 @@ def encoded_pictures(
     state = checkpoint.load(path)
     if state is None or state["made_with"] != made_with:
         state = {"made_with": made_with}
-        for things in denoiser.SHARES:
-            rng = random.Random(f"{seed} pictures of {things}")
-            made = denoiser.encode(coder, tokenizer, count // len(denoiser.SHARES), things, rng)
-            state |= {f"latents{things}": made.latents, f"tokens{things}": made.tokens}
+        for kind in denoiser.KINDS:
+            rng = random.Random(f"{seed} pictures of {kind}")
+            made = denoiser.encode(coder, tokenizer, count // len(denoiser.KINDS), kind, rng)
+            state |= {f"latents of {kind}": made.latents, f"tokens of {kind}": made.tokens}
         checkpoint.save(path, state)
-    return {things: denoiser.Latents(state[f"latents{things}"], state[f"tokens{things}"]) for things in denoiser.SHARES}
+    return {kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"]) for kind in denoiser.KINDS}
 
 
 def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:
@@ -127,7 +129,7 @@ def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: 
     pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size="15MB")
     shutil.copy(CARD, partial / "README.md")
     words = {"things": NOUNS, "colours": list(COLOURS), "other": (*GLUE, *SETTING)}
-    unseen = sorted(sorted(pair) for pair in held_out_pairs())
+    unseen = [list(pair) for pair in never_together()]
     told = {"name": "pocket", **words, "held_out_pairs": unseen, "steps": STEPS, "guidance_scale": GUIDANCE}
     (partial / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(partial)}, indent=1) + "\n")
     shutil.rmtree(out, ignore_errors=True)

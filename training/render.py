@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,13 @@ def compose(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -
     sizes = [size_of(thing, len(things), rng) for thing in things]
     spots = places(sizes, rng)
     placed = [Placed(thing, *spot, size) for thing, spot, size in zip(things, spots, sizes, strict=True)]
-    return Scene(random_ground(rng, setting, pale=any(thing.pale for thing in things)), tuple(placed))
+    return Scene(ground_for(things, rng, setting), tuple(placed))
+
+
+def ground_for(things: Sequence[Thing], rng: random.Random, setting: Setting = PLAIN) -> Ground:
+    """A ground of the setting that the things can be told from: deep behind pale ones, unless dark ones stand there."""
+    deep = any(thing.pale for thing in things) and not any(thing.dark for thing in things)
+    return random_ground(rng, setting, deep=deep)
 
 
 def draw(scene: Scene) -> np.ndarray:

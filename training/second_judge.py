@@ -7,17 +7,21 @@ seed, and one answer a picture: it is told which nouns a picture shows and never
 from __future__ import annotations
 
 import argparse
+import json
 import random
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.judge_pictures import Shown, batch
 from training.loop import learn
 from training.words import NOUNS
+
+WEIGHTS = Path(__file__).parent / "second-judge.safetensors"
 
 
 class Namer(nn.Module):
@@ -53,29 +57,58 @@ def presence(shown: list[list[Shown]]) -> Tensor:
     return there
 
 
-def train(work: Path, minutes: float, coder: AutoencoderTiny | None, *, seed: int = 1, size: int = 32) -> Namer:
-    """Train for so many minutes (added up over resumed runs); leaves `second-judge.pt` in the folder."""
+def train(
+    work: Path,
+    minutes: float,
+    coder: AutoencoderTiny | None,
+    *,
+    seed: int = 1,
+    size: int = 32,
+    bfloat16: bool = False,
+) -> Namer:
+    """Train for so many minutes (added up over resumed runs); leaves `second-judge.pt` in the folder.
+
+    `bfloat16`: products in half precision, the weights stay in single.
+    """
     torch.manual_seed(seed)
     model = Namer(len(NOUNS))
 
     def loss_at(step: int, share: float) -> Tensor:
-        pictures, shown = batch(size, random.Random(f"{seed} second judge {step}"), coder)
-        return F.binary_cross_entropy_with_logits(model(pictures), presence(shown), reduction="sum") / size
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            pictures, shown = batch(size, random.Random(f"{seed} second judge {step}"), coder)
+            logits = model(pictures).float()
+        return F.binary_cross_entropy_with_logits(logits, presence(shown), reduction="sum") / size
 
     learn(work / "second-judge.pt", model, loss_at, minutes, peak_rate=2e-3)
     return model
 
 
+def export(out: Path, model: Namer) -> None:
+    """Write the weights, in float16, with the words it knows."""
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    save_file(weights, out, metadata={"nouns": json.dumps(NOUNS)})
+
+
+def opened(path: Path = WEIGHTS) -> Namer:
+    """The exported judge, ready to be asked."""
+    model = Namer(len(NOUNS))
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
 def main() -> None:
-    """Read the budget from the command line and train; the weights stay in the work folder."""
+    """Read the budget from the command line, train, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/runs/judge"), help="checkpoints")
     parser.add_argument("--model", type=Path, default=Path("src/attnreg/models/pocket"), help="its autoencoder wears")
     parser.add_argument("--minutes", type=float, default=52)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--bfloat16", action="store_true", help="half precision: faster where the processor knows it")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     coder = AutoencoderTiny.from_pretrained(arguments.model / "vae").eval()
-    train(arguments.work, arguments.minutes, coder, seed=arguments.seed)
+    model = train(arguments.work, arguments.minutes, coder, seed=arguments.seed, bfloat16=arguments.bfloat16)
+    export(arguments.out, model)
 
 
 if __name__ == "__main__":

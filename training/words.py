@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ GLUE = ("a", "an", "and", "with", ",", "three", "two", "of")
 
 PALE = ("elephant", "rabbit", "mouse", "white", "gray")
 """Words of things that differ little from light ground."""
+DARK = ("bear", "horse", "monkey", "brown", "black")
+"""Words of things that differ little from deep ground."""
 SIZES = ("small", "large")
 PLACES = {"snow": "in the snow", "beach": "on the beach", "forest": "in the forest"}
 """Word of a place -> how a caption says it."""
@@ -55,6 +58,11 @@ class Thing:
     def pale(self) -> bool:
         """Whether it is named by a word of `PALE`."""
         return (self.colour or self.noun) in PALE
+
+    @property
+    def dark(self) -> bool:
+        """Whether it is named by a word of `DARK`."""
+        return (self.colour or self.noun) in DARK
 
     def phrase(self, rng: random.Random) -> str:
         """With its article: "a small red car". Sometimes "a elephant", as the Attend-and-Excite prompts write."""
@@ -95,6 +103,7 @@ def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -
     return f"{sentence} {setting}".strip()
 
 
+@functools.cache
 def seen_together(count: int) -> list[tuple[str, ...]]:
     """The sets of so many nouns that training pictures may show together: no two of them are held out."""
     held_out = held_out_pairs()
@@ -103,6 +112,12 @@ def seen_together(count: int) -> list[tuple[str, ...]]:
         for nouns in itertools.combinations(NOUNS, count)
         if held_out.isdisjoint(map(frozenset, itertools.combinations(nouns, 2)))
     ]
+
+
+@functools.cache
+def never_together() -> list[tuple[str, ...]]:
+    """The pairs held out of training, in a fixed order."""
+    return sorted(tuple(sorted(pair)) for pair in held_out_pairs())
 
 
 def random_things(rng: random.Random, together: Sequence[tuple[str, ...]]) -> Iterator[Thing]:

@@ -92,13 +92,18 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     common = [f"--work={tmp_path}", "--minutes=0.0001"]
     monkeypatch.setattr(sys, "argv", ["judge", *common, f"--out={weights}"])
     judge.main()
-    monkeypatch.setattr(sys, "argv", ["second_judge", *common])
+    second = tmp_path / "second-judge.safetensors"
+    monkeypatch.setattr(sys, "argv", ["second_judge", *common, "--bfloat16", f"--out={second}"])
     second_judge.main()
-    assert {path.name for path in tmp_path.iterdir()} == {"judge.pt", "judge.safetensors", "second-judge.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"judge.pt", weights.name, "second-judge.pt", second.name}
     for name in ("judge", "second-judge"):
         state = checkpoint.load(tmp_path / f"{name}.pt")
         assert state
         assert state["step"] == 1
+    learnt = checkpoint.load(tmp_path / "second-judge.pt")
+    assert learnt
+    for name, value in second_judge.opened(second).state_dict().items():
+        assert torch.allclose(value.float(), learnt["model"][name].float(), atol=1e-3), name
     opened = PocketJudge(weights)
     assert (opened.nouns, opened.colours) == (NOUNS, tuple(COLOURS))
     assert opened.see([Image.new("RGB", (SIDE, SIDE))]) == [[]]

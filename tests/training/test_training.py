@@ -39,7 +39,6 @@ from training.words import (
     caption,
     held_out_pairs,
     random_setting,
-    random_things,
     seen_together,
 )
 
@@ -135,7 +134,8 @@ def test_two_fifths_of_the_pairs_are_held_out() -> None:
 def test_held_out_pairs_are_never_shown() -> None:
     """Not in training pictures, in either order; single things are of any noun."""
     rng, held_out = random.Random(0), held_out_pairs()
-    drawn = [list(random_things(rng, seen_together(count))) for count in denoiser.SHARES for _ in range(2000)]
+    captioned = {kind: [denoiser.named_and_shown(kind, rng) for _ in range(2000)] for kind in denoiser.KINDS}
+    drawn = [shown for some in captioned.values() for _, shown in some]
     assert {len(scene) for scene in drawn} == {1, 2, 3}
     together = {frozenset((one.noun, other.noun)) for scene in drawn for one, other in itertools.combinations(scene, 2)}
     assert not together & held_out
@@ -144,7 +144,12 @@ def test_held_out_pairs_are_never_shown() -> None:
     assert {thing.colour for scene in drawn for thing in scene if thing.noun not in OBJECTS} == {None}
     assert {thing.colour for scene in drawn for thing in scene if thing.noun in OBJECTS} == {None, *COLOURS}
     assert {thing.size for scene in drawn for thing in scene} == {None, *SIZES}
-    assert {random_setting(rng) for _ in range(300)} == set(SETTINGS)
+    assert {random_setting(rng) for _ in range(3000)} == set(SETTINGS)
+    for kind, some in captioned.items():
+        for named, shown in some:
+            assert shown == named if kind != denoiser.PROMISED else shown[0] in named and len(shown) == 1 < len(named)
+    promised = {frozenset(one.noun for one in named) for named, _ in captioned[denoiser.PROMISED]}
+    assert promised == held_out, "only pairs that nothing shows are promised in vain"
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -231,6 +236,7 @@ def test_pale_things_mostly_stand_on_deep_ground() -> None:
     for pale in (Thing("rabbit"), Thing("car", "white"), Thing("bowl", "gray", "small")):
         assert DEEP_SHARE - 0.1 < deep(pale) < DEEP_SHARE + 0.1
         assert deep(Thing("cat"), pale) > 0.6
+        assert deep(Thing("bear"), pale) == 0
     assert deep(Thing("cat"), Thing("car", "black")) == 0
 
 
@@ -421,7 +427,7 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     work, out = tmp_path / "work", tmp_path / "model"
     budget = [
         f"--{stage}-minutes=0.0001" for stage in ("autoencoder", "denoiser", "decoder")
-    ] + ["--pictures=9", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
+    ] + ["--pictures=12", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["pocket", *budget])
     pocket.main()
     assert {path.name for path in work.iterdir()} == {"autoencoder.pt", "latents.pt", "denoiser.pt", "decoder.pt"}
@@ -431,9 +437,9 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         assert state["step"] == 1
     latents = checkpoint.load(work / "latents.pt")
     assert latents
-    for count in denoiser.SHARES:
-        assert latents[f"latents{count}"].shape == (3, 8, 16, 16)
-        captions = TOKENIZER.batch_decode(latents[f"tokens{count}"], skip_special_tokens=True)
+    for kind, count in zip(denoiser.KINDS, (1, 2, 3, 2), strict=True):
+        assert latents[f"latents of {kind}"].shape == (3, 8, 16, 16)
+        captions = TOKENIZER.batch_decode(latents[f"tokens of {kind}"], skip_special_tokens=True)
         named = [set(NOUNS) & set(sentence.replace(",", " ").split()) for sentence in captions]
         assert [len(nouns) for nouns in named] == [count] * 3
 
@@ -463,7 +469,7 @@ def test_a_new_decoder_keeps_the_latents(
 ) -> None:
     """And so does a UNet that learns no more: what it is asked to draw is what it knew, decoded anew."""
     out = tmp_path / "model"
-    options = ["--new-decoder", "--bfloat16", "--autoencoder-minutes=0", "--denoiser-minutes=0", "--pictures=9"]
+    options = ["--new-decoder", "--bfloat16", "--autoencoder-minutes=0", "--denoiser-minutes=0", "--pictures=12"]
     options += ["--decoder-minutes=0.0001", "--device=cpu", f"--work={tmp_path / 'work'}", f"--out={out}"]
     monkeypatch.setattr(sys, "argv", ["pocket", *options])
     with pytest.raises(SystemExit):
