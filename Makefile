@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROMPT ?= a frog and a blue crown
 OUT ?= out
 # Of what was drawn for every prompt of `make results`, the best; any of `attnreg methods`.
-METHOD ?= best-start+attention-balance
+METHOD ?= best-start
 # More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
 OPTIONS ?=
 

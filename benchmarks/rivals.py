@@ -50,7 +50,7 @@ def main() -> None:
     """Print three Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
-    parser.add_argument("method", nargs="?", default="best-start+attention-balance")
+    parser.add_argument("method", nargs="?", default="best-start")
     arguments = parser.parse_args()
     records, method = Store(arguments.run).records(), arguments.method
     print(f"| rival | pictures | its rate | {method} | difference, points | gained / lost | p (Holm) | its distance |")

@@ -2,7 +2,7 @@
 
 `singles.png` and `pairs.png`: twelve prompts "a <noun>" and twelve "a <noun> and a <colour> <noun>", unmodified and
 regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds,
-regulated, and begun from other noise where that is needed as well.
+regulated, and begun from other noise where that is needed.
 `things.png`: all 24 single things and 24 pairs, unmodified; `settings.png`: things in sizes, places and at night.
 `test-pairs.png`: the first 24 unseen pairs of the test half, seed 0, by four methods (`METHODS`).
 """
@@ -31,12 +31,12 @@ from benchmarks.pocket_figures import set_somewhere
 from training.words import COLOURS, NOUNS, OBJECTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"
-BEST = "best-start+attention-balance"
+BEST = "best-start"
 METHODS = {
     "unmodified": "none",
     "reference": "attention-regulation:reference",
     "Attend-and-Excite": "attend-and-excite",
-    "best start + balance": BEST,
+    "best start": BEST,
 }
 """Rows of `test-pairs.png`: what is written beside each, and its name."""
 ACROSS = 8
@@ -95,7 +95,7 @@ def main() -> None:
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
     edits = {"unmodified": None, "regulated": configure(arguments.method)}
-    three = edits | {"best start, regulated": configure(BEST)}
+    three = edits | {"best start": configure(BEST)}
     spent: dict[str, list[float]] = {}
 
     def draw(prompt: str, seed: int, edits: Mapping[str, Any] = edits) -> list[Image]:
