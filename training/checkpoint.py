@@ -1,11 +1,15 @@
-"""Training state on disk: written whole or not at all, so that a killed run goes on where it was."""
+"""Training state on disk, written whole or not at all, so that a killed run goes on where it was; weights alone."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -19,3 +23,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any] | None:
     """The state of an earlier run, or `None` if there is none. Only tensors and plain values are read."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def export(path: Path, model: nn.Module, words: Mapping[str, Sequence[str]]) -> None:
+    """Write the weights alone, in float16, as safetensors, with the words that the model knows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    save_file(weights, path, metadata={kind: json.dumps(known) for kind, known in words.items()})

@@ -29,7 +29,7 @@ PROMISED = "one of two"
 """Kind of the pictures that show one thing alone and whose captions name another with it, as captions found beside
 pictures do: of pairs that are never shown together. It is what neglect is learnt from."""
 SHARES = {"one": 9 / 16, "two": 4 / 16, "three": 3 / 16}
-"""Number of things shown -> share of the pictures."""
+"""Kind of the pictures that show what their captions name, by the number of things -> share."""
 KINDS = (*SHARES, PROMISED)
 LATENT_SIDE = SIDE // CELL
 
@@ -95,6 +95,12 @@ class Latents:
     tokens: Tensor
 
 
+def shares_with(promised: int) -> dict[str, float]:
+    """Kind -> share of the pictures, of all kinds that are shown; so many in sixteen are `PROMISED`, and less pairs."""
+    shares = SHARES | {"two": SHARES["two"] - promised / 16, PROMISED: promised / 16}
+    return {kind: share for kind, share in shares.items() if share}
+
+
 def named_and_shown(kind: str, rng: random.Random) -> tuple[list[Thing], list[Thing]]:
     """The things that the caption of a picture of this kind names, and those that the picture shows."""
     if kind == PROMISED:
@@ -143,7 +149,7 @@ def train(
     minutes: float,
     *,
     start: tuple[UNet2DConditionModel, CLIPTextModel] | None = None,
-    promised: float = 0.0,
+    shares: Mapping[str, float] = SHARES,
     seed: int = 0,
     batch: int = 16,
     peak_rate: float = 8e-4,
@@ -153,10 +159,9 @@ def train(
 ) -> Model:
     """Train for so many minutes (added up over resumed runs); returns the moving average of the weights.
 
-    sets: pictures of each of the `KINDS`. `promised`: share of the pictures that are `PROMISED`, taken from the pairs.
-    `start` gives the first weights of the UNet and of the text encoder. `compiled`: minutes of compiling first, less
-    time a step then. `bfloat16`: products in half precision, the weights stay in single; two thirds of the time on a
-    processor that knows it.
+    sets: pictures of each kind in `shares`. `start` gives the first weights of the UNet and of the text encoder.
+    `compiled`: minutes of compiling first, less time a step then. `bfloat16`: products in half precision, the weights
+    stay in single; two thirds of the time on a processor that knows it.
 
     Time steps are drawn from a logit-normal (0.2, 1.2) and weighted equally: down-weighting the noisy ones starves the
     steps that decide the layout. Captions are dropped in 10 % of the pictures, for guidance.
@@ -171,18 +176,17 @@ def train(
     empty = tokenise(tokenizer, [""])[0]
     by_token = torch.ones(len(tokenizer))
     by_token[tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in LATE])] = torch.tensor([*LATE.values()]).float()
-    often = {kind: by_token[sets[kind].tokens].amax(1) for kind in SHARES}
-    often[PROMISED] = torch.ones(len(sets[PROMISED].tokens))
-    shares = SHARES | {"two": SHARES["two"] - promised, PROMISED: promised}
-    counts = {kind: count for kind, share in shares.items() if (count := round(batch * share))}
+    often = {kind: by_token[sets[kind].tokens].amax(1) for kind in shares}
+    if PROMISED in often:
+        often[PROMISED] = torch.ones_like(often[PROMISED])
     if compiled:
         model.compile()
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         latents, tokens = [], []
-        for kind, count in counts.items():
-            chosen = torch.multinomial(often[kind], count, replacement=True, generator=generator)
+        for kind, part in shares.items():
+            chosen = torch.multinomial(often[kind], round(batch * part), replacement=True, generator=generator)
             latents.append(sets[kind].latents[chosen].float())
             tokens.append(sets[kind].tokens[chosen])
         clean, words = torch.cat(latents), torch.cat(tokens)

@@ -7,17 +7,17 @@ has never been trained with it. `training.second_judge` checks it.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from attnreg.measure.pocket_network import STRIDE, Spotter
+from training import checkpoint
 from training.judge_pictures import Shown, batch
 from training.loop import learn
 from training.words import COLOURS, NOUNS
@@ -85,14 +85,6 @@ def train(
     return model
 
 
-def export(out: Path, model: Spotter) -> None:
-    """Write the judge's weights, in float16, with the words it knows."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    words = {"nouns": json.dumps(NOUNS), "colours": json.dumps(list(COLOURS))}
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    save_file(weights, out, metadata=words)
-
-
 def main() -> None:
     """Read the budget from the command line, train, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,7 +100,7 @@ def main() -> None:
     model = train(
         arguments.work, arguments.minutes, coder, start=arguments.start, seed=arguments.seed, peak_rate=arguments.rate
     )
-    export(arguments.out, model)
+    checkpoint.export(arguments.out, model, {"nouns": NOUNS, "colours": list(COLOURS)})
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
     parser.add_argument("--pictures", type=int, default=30_000, help="encoded renderings, as many of each kind")
     parser.add_argument(
-        "--promised", type=float, default=0.0, metavar="SHARE",
-        help="of the pictures that show one thing alone and whose captions name two: neglect is learnt from them",
+        "--promised", type=int, choices=range(5), default=0,
+        help="so many pictures in sixteen show one thing while their captions name two: neglect is learnt from them",
     )  # fmt: skip
     parser.add_argument("--new-decoder", action="store_true", help="with --start: keep its latents, decode them anew")
     parser.add_argument("--bfloat16", action="store_true", help="half precision: faster where the processor knows it")
@@ -67,7 +67,8 @@ def main() -> None:
     matrix = torch.eye(8).double() if kept else autoencoder.equalise(coder)
     if arguments.new_decoder:
         coder = autoencoder.with_new_decoder(coder)
-    sets = encoded_pictures(arguments.work, coder, tokenizer, arguments.pictures, arguments.seed)
+    shares = denoiser.shares_with(arguments.promised)
+    sets = encoded_pictures(arguments.work, coder, tokenizer, tuple(shares), arguments.pictures, arguments.seed)
     # Crops around things vary more than whole pictures; the noise of diffusion is measured against these.
     spread = torch.cat([one.latents for one in sets.values()]).float().std().item()
     factor = old_factor if kept else round(1 / spread, 3)
@@ -80,7 +81,7 @@ def main() -> None:
             denoiser.speak(first.unet, matrix * (factor / old_factor))
     model = denoiser.train(
         arguments.work, scaled, tokenizer, arguments.denoiser_minutes,
-        start=start, promised=arguments.promised, compiled=arguments.compiled, bfloat16=arguments.bfloat16, **common,
+        start=start, shares=shares, compiled=arguments.compiled, bfloat16=arguments.bfloat16, **common,
     )  # fmt: skip
     autoencoder.polish(
         arguments.work, coder, arguments.decoder_minutes,
@@ -91,25 +92,26 @@ def main() -> None:
 
 
 def encoded_pictures(
-    work: Path, coder: AutoencoderTiny, tokenizer: CLIPTokenizer, count: int, seed: int
+    work: Path, coder: AutoencoderTiny, tokenizer: CLIPTokenizer, kinds: tuple[str, ...], count: int, seed: int
 ) -> dict[str, denoiser.Latents]:
     """Kind -> encoded renderings of it; made once and kept."""
     path = work / "latents.pt"
-    # Another autoencoder, seed or number makes other latents: those kept from before would be the wrong ones.
+    # Another autoencoder, seed, number or kind makes other latents: those kept from before would be the wrong ones.
     made_with = {
         "seed": seed,
         "count": count,
+        "kinds": list(kinds),
         "scale": float(sum(p.detach().double().sum() for p in coder.encoder.parameters())),
     }
     state = checkpoint.load(path)
     if state is None or state["made_with"] != made_with:
         state = {"made_with": made_with}
-        for kind in denoiser.KINDS:
+        for kind in kinds:
             rng = random.Random(f"{seed} pictures of {kind}")
-            made = denoiser.encode(coder, tokenizer, count // len(denoiser.KINDS), kind, rng)
+            made = denoiser.encode(coder, tokenizer, count // len(kinds), kind, rng)
             state |= {f"latents of {kind}": made.latents, f"tokens of {kind}": made.tokens}
         checkpoint.save(path, state)
-    return {kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"]) for kind in denoiser.KINDS}
+    return {kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"]) for kind in kinds}
 
 
 def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:

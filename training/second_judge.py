@@ -7,16 +7,16 @@ seed, and one answer a picture: it is told which nouns a picture shows and never
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training import checkpoint
 from training.judge_pictures import Shown, batch
 from training.loop import learn
 from training.words import NOUNS
@@ -83,12 +83,6 @@ def train(
     return model
 
 
-def export(out: Path, model: Namer) -> None:
-    """Write the weights, in float16, with the words it knows."""
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    save_file(weights, out, metadata={"nouns": json.dumps(NOUNS)})
-
-
 def opened(path: Path = WEIGHTS) -> Namer:
     """The exported judge, ready to be asked."""
     model = Namer(len(NOUNS))
@@ -108,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     coder = AutoencoderTiny.from_pretrained(arguments.model / "vae").eval()
     model = train(arguments.work, arguments.minutes, coder, seed=arguments.seed, bfloat16=arguments.bfloat16)
-    export(arguments.out, model)
+    checkpoint.export(arguments.out, model, {"nouns": NOUNS})
 
 
 if __name__ == "__main__":

@@ -427,7 +427,7 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     work, out = tmp_path / "work", tmp_path / "model"
     budget = [
         f"--{stage}-minutes=0.0001" for stage in ("autoencoder", "denoiser", "decoder")
-    ] + ["--pictures=12", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
+    ] + ["--promised=1", "--pictures=12", "--device=cpu", f"--work={work}", f"--out={out}"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["pocket", *budget])
     pocket.main()
     assert {path.name for path in work.iterdir()} == {"autoencoder.pt", "latents.pt", "denoiser.pt", "decoder.pt"}
@@ -469,7 +469,7 @@ def test_a_new_decoder_keeps_the_latents(
 ) -> None:
     """And so does a UNet that learns no more: what it is asked to draw is what it knew, decoded anew."""
     out = tmp_path / "model"
-    options = ["--new-decoder", "--bfloat16", "--autoencoder-minutes=0", "--denoiser-minutes=0", "--pictures=12"]
+    options = ["--new-decoder", "--bfloat16", "--autoencoder-minutes=0", "--denoiser-minutes=0", "--pictures=9"]
     options += ["--decoder-minutes=0.0001", "--device=cpu", f"--work={tmp_path / 'work'}", f"--out={out}"]
     monkeypatch.setattr(sys, "argv", ["pocket", *options])
     with pytest.raises(SystemExit):
