@@ -1,89 +1,47 @@
-"""Do the first steps' attention maps tell which pictures will lack a thing? `python -m benchmarks.danger`.
+"""Does the score of a start tell which pictures will lack a thing? `python -m benchmarks.danger`.
 
-Unmodified pictures of the development half are drawn and judged, while all layers over the text are watched. Printed
-for every step: how well the score of `best-start` and the two signals that it is the product of tell them apart. First
-the chance that a picture that shows everything has the higher one than one that does not (the area under the ROC curve;
-.5 says nothing), over all pictures and between the seeds of one prompt, which is what an edit could act on. Then, what
-choosing by the score would bring: how many pictures show everything if of two, or of all, seeds of a prompt the one is
-kept whose score is highest in that step.
+Unmodified pictures of the development half are drawn and judged, and their starts scored as `best-start` scores them.
+Printed for every depth to which a start is followed: how well the score, and the signals that it is the product of,
+tell pictures that show everything from others. First the chance that one that does has the higher score (the area under
+the ROC curve; .5 says nothing), over all pictures and between the seeds of one prompt. Then, for some thresholds, which
+share of the pictures that show everything, and of the others, would be left alone; and what choosing by the score would
+bring: how many pictures show everything if of two, or of all, seeds of a prompt the one is kept whose score is highest.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from attnreg.attention.maps import target_maps
-from attnreg.evaluation.prompts import halves, prompt_set
+from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.pocket import PocketJudge
-from attnreg.methods.best_start import signals
+from attnreg.methods.best_start import BestStart, Latent, Signals, signals
+from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
-from attnreg.regulation.edit import Edited, PromptColumns
-from attnreg.regulation.settings import EditSettings, in_layers, in_window
-from attnreg.types import Grid, Logits
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Chosen, Guess
 from benchmarks.drawing import drawn
 
-
-class Watched(NamedTuple):
-    """What one call of one layer looked at."""
-
-    step: int
-    maps: Float[Tensor, "image target height width"]
+DEPTHS = ((3, 0.5), (4, 0.75), (6, 0.84), (12, 1.0))
+"""Passes until a start's picture is read, and the part of the steps they go down."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching(EditSettings):
-    """No edit: notes where each target is looked for."""
+class Watching(BestStart):
+    """Scores the given start and keeps it, whatever it is."""
 
-    window: tuple[float, float] = in_window(0.0, 1.0)
-    layers: tuple[str, ...] = in_layers("all")
-    seen: list[Watched] = field(default_factory=list)
-    """In the order of the calls."""
+    seen: list[Signals] = field(default_factory=list)
+    """Of every image, in their order."""
 
-    def __call__(
-        self,
-        logits: Logits,
-        prompts: Sequence[PromptColumns],
-        grid: Grid,
-        step: int,
-        layer: str,
-        memory: dict[str, Any],
-    ) -> Edited:
-        """The plain softmax."""
-        probabilities = logits.softmax(-1)
-        maps = target_maps(probabilities, prompts)
-        self.seen.append(Watched(step, maps.unflatten(-1, tuple(grid))))
-        mass = maps.mean(-1)
-        return Edited(probabilities, mass, mass)
-
-
-def scored(watched: Iterable[Watched]) -> Float[np.ndarray, "signal image step"]:
-    """The score, the peak and the distance of every picture and step: each call of the pipeline begins at step 0."""
-    calls: list[list[list[Watched]]] = []
-    last = -1
-    for one in watched:
-        if one.step < last or last < 0:
-            calls.append([])
-        if one.step != last:
-            calls[-1].append([])
-        calls[-1][-1].append(one)
-        last = one.step
-    each = [
-        [
-            [(math.prod(both), *both) for both in [signals([one.maps[image] for one in layers]) for layers in steps]]
-            for image in range(len(steps[0][0].maps))
-        ]
-        for steps in calls
-    ]
-    return np.concatenate([np.array(one) for one in each]).transpose(2, 0, 1)
+    def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
+        """The given start."""
+        self.seen.append(signals(follow(latent), words))
+        return Chosen(latent, (self.seen[-1].score,), 0)
 
 
 def told(signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterable[np.ndarray]) -> float:
@@ -110,31 +68,37 @@ def kept(
 def main() -> None:
     """Draw, judge and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=POCKET_NAME, help="another version of the bundled one")
     parser.add_argument("--prompts", default="unseen-pairs")
     parser.add_argument("--limit", type=int, default=1000, help="prompts")
     parser.add_argument("--seeds", type=int, default=4)
     arguments = parser.parse_args()
-    prompts = halves(prompt_set(arguments.prompts)).development[: arguments.limit]
-    pipe, judge = load_pipeline(), PocketJudge()
+    prompts = fewer(halves(prompt_set(arguments.prompts)).development, arguments.limit)
+    pipe, judge = load_pipeline(arguments.model), PocketJudge()
     pipe.set_progress_bar_config(disable=True)
-    watching = Watching()
-    made = list(drawn(pipe, prompts, range(arguments.seeds), watching))
+    watching = [Watching(passes=passes, until=until) for passes, until in DEPTHS]
+    for edit in watching:
+        made = list(drawn(pipe, prompts, range(arguments.seeds), edit))
     verdicts = judge([one.picture for one in made], [one.prompt for one in made])
     whole = np.array([bool(scores["all things"]) for scores in verdicts])
     texts = np.array([one.prompt.text for one in made])
     everyone, alone = [np.full(len(made), True)], [texts == text for text in dict.fromkeys(texts)]
-    every = scored(watching.seen)
     print(f"{len(made)} pictures of {len(prompts)} prompts, {whole.mean():.1%} show everything\n")
-    names = ("score", "peak", "apart")
-    print(f"| step | {' | '.join(f'{name} | {name}, seeds of a prompt' for name in names)} |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for step in range(every.shape[2]):
-        chances = [told(signal[:, step], whole, groups) for signal in every for groups in (everyone, alone)]
-        print(f"| {step} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
-    print(f"\n| step | best of two | best of {arguments.seeds} |\n| --- | --- | --- |")
-    for step in range(every.shape[2]):
-        shares = [kept(every[0, :, step], whole, alone, candidates) for candidates in (2, arguments.seeds)]
-        print(f"| {step} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    names = ("score", *Signals._fields)
+    print(f"| passes | until | {' | '.join(f'{name} | {name}, seeds of a prompt' for name in names)} |")
+    print("| --- " * 10 + "|")
+    every = [np.array([(one.score, *one) for one in edit.seen]) for edit in watching]
+    for (passes, until), found in zip(DEPTHS, every, strict=True):
+        chances = [told(signal, whole, groups) for signal in found.T for groups in (everyone, alone)]
+        print(f"| {passes} | {until:g} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
+    thresholds = (0.5, 0.6, 0.7, 0.9)
+    heads = " | ".join(f"left alone from {threshold:g} on, right / wrong" for threshold in thresholds)
+    print(f"\n| passes | until | {heads} | best of two | best of {arguments.seeds} |\n" + "| --- " * 8 + "|")
+    for (passes, until), found in zip(DEPTHS, every, strict=True):
+        score = found[:, 0]
+        spared = [f"{(score[whole] >= at).mean():.0%} / {(score[~whole] >= at).mean():.0%}" for at in thresholds]
+        shares = [f"{kept(score, whole, alone, candidates):.1%}" for candidates in (2, arguments.seeds)]
+        print(f"| {passes} | {until:g} | {' | '.join([*spared, *shares])} |")
 
 
 if __name__ == "__main__":

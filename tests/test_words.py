@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnreg.words import occurrences, split_words
+from attnreg.words import in_place_of, numbered, occurrences, split_words
 
 
 def texts(prompt: str) -> list[str]:
@@ -66,6 +66,36 @@ def test_words_and_marks_tile_everything_but_space(prompt: str) -> None:
 )
 def test_a_phrase_is_found_as_whole_words_only(phrase: str, prompt: str, count: int) -> None:
     assert len(occurrences(phrase, split_words(prompt))) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dog", ("dog", 1)),
+        ("dog#2", ("dog", 2)),
+        ("blue dog #12 ", ("blue dog", 12)),
+        ("#2", ("#2", 1)),
+        ("a#b", ("a#b", 1)),
+    ],
+)
+def test_which_occurrence_a_text_names(text: str, expected: tuple[str, int]) -> None:
+    assert numbered(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "prompt", "expected"),
+    [
+        ("cat", "dog", "a cat and a dog", "a dog and a dog"),
+        ("dog", "cat", "a cat and a dog", "a cat and a cat"),
+        ("Red Car", "cat", "A cattle,  a cat and a red  car!", "A cattle,  a cat and a cat!"),
+        ("dog#2", "cat", "a dog, a dog, a cat", "a dog, a cat, a cat"),
+        ("cat", "dog#2", "a dog, a dog, a cat", "a dog, a dog, a dog"),
+        ("dog#3", "cat", "a dog, a dog, a cat", None),
+        ("at", "dog", "a cat and a dog", None),
+    ],
+)
+def test_one_target_in_place_of_another(text: str, other: str, prompt: str, expected: str | None) -> None:
+    assert in_place_of(text, other, prompt) == expected
 
 
 @given(

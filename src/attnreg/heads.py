@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from attnreg.phrases import find_phrases
 from attnreg.types import Target
-from attnreg.words import Word, occurrences, split_words
+from attnreg.words import Word, numbered, occurrences, split_words
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ def parts_of(target: Target, prompt: str = "") -> Parts:
     Where the parse finds no noun, or the pieces do not spell the words, all of the target is its noun: it is then one
     thing without modifiers.
     """
-    numbered = re.fullmatch(r"(?P<phrase>.*\S)\s*#(?P<nth>\d+)", target.text, re.DOTALL)
-    text, nth = (numbered["phrase"], int(numbered["nth"])) if numbered else (target.text, 1)
+    text, nth = numbered(target.text)
     whole = Parts(target.tokens)
     for told in dict.fromkeys((prompt, text)):
         runs = occurrences(text, split_words(told))

@@ -7,7 +7,6 @@ SentencePiece (T5) or whole words; nothing is inferred from how a piece is spell
 from __future__ import annotations
 
 import difflib
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from attnreg.phrases import find_phrases
 from attnreg.types import AttnregError, Target
-from attnreg.words import Word, occurrences, split_words
+from attnreg.words import Word, numbered, occurrences, split_words
 
 TargetSpec = str | int | Sequence[int]
 """A word or phrase of the prompt ("blue umbrella", "dog#2" for the second dog), a token column, or several columns."""
@@ -166,8 +165,7 @@ def _one(encoded: _Encoded, spec: TargetSpec) -> Target:
 
 def _named(encoded: _Encoded, spec: str) -> tuple[Word, ...]:
     """The words a string stands for."""
-    asked = re.fullmatch(r"(?P<phrase>.*\S)\s*#(?P<nth>\d+)\s*", spec, re.DOTALL)
-    phrase, nth = (asked["phrase"], int(asked["nth"])) if asked else (spec, 1)
+    phrase, nth = numbered(spec)
     runs = occurrences(phrase, encoded.words)
     if not runs:
         raise AttnregError(f"no token of the prompt matches {phrase!r}{_suggestion(phrase, encoded.words)}")

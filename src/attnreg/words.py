@@ -62,6 +62,26 @@ def _kind(character: str) -> str:
     return "s" if category == "So" else "m"
 
 
+def numbered(text: str) -> tuple[str, int]:
+    """The phrase that a target's text names, and which of its occurrences: "dog#2" the second dog, "dog" the first."""
+    found = re.fullmatch(r"(?P<phrase>.*\S)\s*#(?P<nth>\d+)\s*", text, re.DOTALL)
+    return (found["phrase"], int(found["nth"])) if found else (text, 1)
+
+
+def in_place_of(text: str, other: str, prompt: str) -> str | None:
+    """The prompt with the words of one target where another's stood: "a dog and a dog" of "a cat and a dog".
+
+    `text` is the one that goes, `other` the one that stands there then, each as a target is named ("dog#2"). `None` if
+    the prompt lacks the first as whole words.
+    """
+    phrase, nth = numbered(text)
+    runs = occurrences(phrase, split_words(prompt))
+    if not 1 <= nth <= len(runs):
+        return None
+    run = runs[nth - 1]
+    return prompt[: run[0].start] + numbered(other)[0] + prompt[run[-1].end :]
+
+
 def occurrences(phrase: str, words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
     """Every run of whole words that reads like the phrase; case, accents' encoding, spacing and hyphens don't matter.
 

@@ -26,6 +26,7 @@ from attnreg import (
     regulate,
     remove_attention_regulation,
 )
+from attnreg.methods.best_start import BestStart
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
@@ -234,6 +235,10 @@ def test_textual_inversion_of_several_vectors_wants_columns() -> None:
     with regulate(pipe, [(2, 3, 4), 7]) as trace:
         draw(pipe, "a <toy> and a cat")
     assert [target.text for target in trace.targets[0]][1] == "cat"
+    objects = everything_in(pipe)
+    with pytest.raises(AttnregError, match=r"change places.*<toy>"), regulate(pipe, [7], BestStart()):
+        draw(pipe, "a <toy> and a cat")
+    assert objects == everything_in(pipe)
 
 
 def test_a_denoiser_that_escapes_is_noticed() -> None:

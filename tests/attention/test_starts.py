@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,8 @@ import tiny
 from attnreg import AttnregError, configure, regulate
 from attnreg.attention.starts import share_of_signal
 from attnreg.methods.best_start import BestStart
-from attnreg.regulation.edit import Maps, PromptWords
-from attnreg.regulation.kinds import Chosen, Composed
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Chosen, Composed, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
 from attnreg.studio import account
@@ -47,12 +47,17 @@ class Other:
     strength: float = 1.0
     window: tuple[float, float] = (0.0, 1e-9)
     layers: tuple[str, ...] = ("auto",)
-    seen: list[Sequence[Maps]] = field(default_factory=list)
+    noise: float = 0.55
+    read_with: tuple[str, ...] = ()
+    seen: list[Guess] = field(default_factory=list)
 
     def stops(self, total: int) -> tuple[int, ...]:
         return self.at
 
-    def choose(self, latent: Tensor, follow: Callable[[Tensor], Sequence[Maps]], words: PromptWords) -> Chosen:
+    def texts(self, words: PromptWords) -> tuple[str, ...]:
+        return self.read_with
+
+    def choose(self, latent: Tensor, follow: Callable[[Tensor], Guess], words: PromptWords) -> Chosen:
         start = latent if self.start is None else self.start.to(latent)
         self.seen.append(follow(start))
         return Chosen(start, (1.0, 2.0), 1)
@@ -92,7 +97,38 @@ def test_a_start_is_followed_as_a_pipeline_with_few_steps_would(
     for expected, followed in zip(few[:3], many[:3], strict=True):
         torch.testing.assert_close(followed[-1], expected[-1], rtol=1e-4, atol=1e-4)
     rows = len(few[0])
-    assert [len(sample) for sample in many] == [rows, rows, 1] + [rows] * 8, "the last look is of the prompt alone"
+    assert [len(sample) for sample in many] == [rows] * 3 + [1] + [rows] * 8, "and it is read under the prompt alone"
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_the_picture_is_read_by_restoring_it_from_noise(prediction_type: str, guidance_scale: float) -> None:
+    """Against the scheduler's own noise, and its own prediction of the picture, one text after the other."""
+    pipe = tiny.stable_diffusion()
+    settings = {"prediction_type": prediction_type, "timestep_spacing": "trailing", "clip_sample": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **settings)
+    texts = [f"{noun} {number}" for noun in ("a dog", "a red car", "") for number in range(4)]
+    edit = Other(at=(0,), read_with=tuple(texts))
+    with regulate(pipe, config=edit):
+        drawn = given_to(pipe, lambda: draw(pipe, latents=START.clone(), guidance_scale=guidance_scale))
+    (guess,) = edit.seen
+    assert [len(sample) for sample in drawn[1:3]] == [8, 5], "thirteen texts in two passes"
+    scheduler = pipe.scheduler
+    first = scheduler.timesteps[0]
+
+    def predicted(sample: Tensor, time: Any, text: str) -> Tensor:
+        hidden = pipe.encode_prompt(text, "cpu", 1, False)[0]
+        return pipe.unet(sample, time, encoder_hidden_states=hidden).sample
+
+    with torch.no_grad():
+        other, prompted = predicted(START, first, ""), predicted(START, first, PROMPT)
+        guided = other + guidance_scale * (prompted - other) if guidance_scale > 1 else prompted
+        picture = scheduler.step(guided, first, START).pred_original_sample
+        noise = torch.randn(START.shape, generator=torch.Generator().manual_seed(0))
+        noisy = scheduler.add_noise(picture, noise, torch.tensor([550]))
+        for text, error in zip([PROMPT, *texts], guess.errors, strict=True):
+            found = scheduler.step(predicted(noisy, 550, text), 550, noisy).pred_original_sample
+            assert error == pytest.approx(float((found - picture).square().sum()), rel=2e-3)
 
 
 def test_what_is_seen_is_the_models_own_attention_by_layer(sd1: Any) -> None:
@@ -104,9 +140,9 @@ def test_what_is_seen_is_the_models_own_attention_by_layer(sd1: Any) -> None:
     names = [name for name, _ in sd1.unet.named_modules() if name.endswith("attn2")]
     found = probabilities_of(sd1, names, START, sd1.scheduler.timesteps[0], hidden)
     (seen,) = edit.seen
-    assert len(seen) == len(names)
-    assert len({maps.grid for maps in seen}) > 2
-    by_size = sorted(seen, key=lambda maps: (-maps.grid.pixels, float(maps.cross[0, 1])))
+    assert len(seen.maps) == len(names)
+    assert len({maps.grid for maps in seen.maps}) > 2
+    by_size = sorted(seen.maps, key=lambda maps: (-maps.grid.pixels, float(maps.cross[0, 1])))
     expected = sorted((one.mean(0) for one in found.values()), key=lambda one: (-len(one), float(one[0, 1])))
     for maps, one in zip(by_size, expected, strict=True):
         torch.testing.assert_close(maps.cross, one, rtol=1e-4, atol=1e-6)
@@ -179,7 +215,7 @@ def test_inference_mode_and_half_precision(sd1: Any) -> None:
 @pytest.mark.parametrize("other", ["attention-balance", "attend-and-excite"])
 def test_beside_another_method(sd1: Any, other: str) -> None:
     """The start is chosen by the model's own attention; what follows is the other method's, from that start."""
-    search = BestStart(starts=6, enough=1e9)
+    search = BestStart(starts=12, enough=1e9)
     edit = configure(other)
     with regulate(sd1, config=search) as alone:
         draw(sd1)
@@ -189,7 +225,7 @@ def test_beside_another_method(sd1: Any, other: str) -> None:
     (record,) = trace.starts
     assert record.chosen > 0, "else this test says nothing"
     given_one = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(0))
-    chosen = list(noises_like(given_one[0], 6, search.strength))[record.chosen]
+    chosen = list(noises_like(given_one[0], 12, search.strength))[record.chosen]
     with regulate(sd1, config=edit):
         torch.testing.assert_close(drawn, draw(sd1, latents=chosen[None]), rtol=1e-4, atol=1e-4)
 

@@ -13,15 +13,16 @@ from torch import Tensor
 
 import by_hand
 from attnreg import AttnregError
-from attnreg.methods.best_start import SIDE, BestStart, score
+from attnreg.methods.best_start import SIDE, BestStart, signals
 from attnreg.regulation.edit import Maps, PromptWords
+from attnreg.regulation.kinds import Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.types import Grid
 
 PAIR = by_hand.words_of("a cat and a dog")
 
 
-def score_by_hand(layers: list[Maps], words: PromptWords) -> float:
+def by_maps_alone(layers: list[Maps], words: PromptWords) -> float:
     """Maps no larger than `SIDE`, all of one grid: nothing has to be made smaller."""
     grid, images = layers[0].grid, []
     for columns in words.columns.targets:
@@ -57,11 +58,14 @@ def score_by_hand(layers: list[Maps], words: PromptWords) -> float:
     grid=by_hand.GRIDS,
     layers=st.integers(1, 3),
     sharp=st.floats(0.1, 4),
+    errors=st.lists(st.floats(0.01, 100), min_size=2, max_size=7),
 )
-def test_the_score_by_hand(prompt: str, seed: int, grid: Grid, layers: int, sharp: float) -> None:
+def test_the_score_by_hand(prompt: str, seed: int, grid: Grid, layers: int, sharp: float, errors: list[float]) -> None:
     words = by_hand.words_of(prompt)
     seen = [by_hand.attention(seed + layer, grid, sharp) for layer in range(layers)]
-    assert score(seen, words) == pytest.approx(score_by_hand(seen, words), rel=1e-6, abs=1e-9)
+    worse = min(other / errors[0] for other in errors[1:])
+    found = signals(Guess(seen, tuple(errors)), words).score
+    assert found == pytest.approx(worse * math.sqrt(by_maps_alone(seen, words)), rel=1e-5, abs=1e-6)
 
 
 def spots(*centres: tuple[int, int], side: int = SIDE) -> Maps:
@@ -75,28 +79,71 @@ def spots(*centres: tuple[int, int], side: int = SIDE) -> Maps:
     return Maps(cross, None, Grid(side, side))
 
 
+def scored(*layers: Maps, errors: tuple[float, ...] = (1.0, 1.0)) -> float:
+    """Of the pair; read as well with another text as with the prompt unless told."""
+    return signals(Guess(layers, errors), PAIR).score
+
+
 def test_things_apart_score_higher_than_things_on_top_of_one_another() -> None:
-    apart, near, same = (score([spots((1, 1), at)], PAIR) for at in ((5, 5), (2, 2), (1, 1)))
-    assert apart > near > same == pytest.approx(0, abs=1e-5)
+    apart, near, same = (scored(spots((1, 1), at)) for at in ((5, 5), (2, 2), (1, 1)))
+    assert apart > near > same == pytest.approx(0, abs=2e-3)
     lost = spots((1, 1), (5, 5))
     lost.cross[:, PAIR.columns.targets[1][0]] = 0.01
-    assert score([lost], PAIR) < apart / 4
+    assert scored(lost) < apart / 2
+
+
+def test_what_another_text_explains_as_well_scores_lower() -> None:
+    """Both other texts have to explain it worse: a picture of two dogs is explained by "a dog and a dog"."""
+    maps = spots((1, 1), (5, 5))
+    both, one, none = (scored(maps, errors=(2.0, *others)) for others in ((4.0, 3.0), (8.0, 2.0), (8.0, 1.0)))
+    assert both > one > none
+    assert both / one == pytest.approx(1.5)
 
 
 def test_layers_of_all_sizes_and_loudnesses_count_alike() -> None:
     """A map four times as fine says what the coarse one says; and only a layer's shape counts, not its loudness."""
     coarse, fine = spots((1, 1), (5, 5)), spots((1, 1), (5, 5), side=4 * SIDE)
-    assert score([fine], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-5)
-    assert score([coarse, fine], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-5)
+    assert scored(fine) == pytest.approx(scored(coarse), rel=1e-5)
+    assert scored(coarse, fine) == pytest.approx(scored(coarse), rel=1e-5)
     loud = Maps(3 * coarse.cross, None, coarse.grid)
-    assert score([loud], PAIR) == pytest.approx(score([coarse], PAIR), rel=1e-6)
+    assert scored(loud) == pytest.approx(scored(coarse), rel=1e-5)
 
 
 def test_attention_that_is_nothing_has_a_score() -> None:
     """A masked target underflows to 0 everywhere: no start is worse, and nothing is divided by it."""
     silent = spots((1, 1), (5, 5))
     silent.cross[:, PAIR.columns.targets[0][0]] = 0
-    assert score([silent], PAIR) == 0
+    assert scored(silent) == 0
+    assert scored(spots((1, 1), (5, 5)), errors=(0.0, 0.0)) > 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "specs", "texts"),
+    [
+        ("a cat and a dog", (), ("a dog and a dog", "a cat and a cat")),
+        ("a cat", (), ("",)),
+        ("a dog and a dog", ("dog", "dog#2"), ("",)),
+        (
+            "a cat, a frog and a red car", (),
+            ("a frog, a frog and a red car", "a red car, a frog and a red car", "a cat, a cat and a red car",
+             "a cat, a red car and a red car", "a cat, a frog and a cat", "a cat, a frog and a frog"),
+        ),
+        (
+            "a dog, a dog and a cat", ("dog", "dog#2", "cat"),
+            ("a cat, a dog and a cat", "a dog, a cat and a cat", "a dog, a dog and a dog"),
+        ),
+    ],
+)  # fmt: skip
+def test_texts(prompt: str, specs: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    """Every target in place of every other; never the prompt itself."""
+    assert BestStart().texts(by_hand.words_of(prompt, *specs)) == texts
+
+
+def test_a_target_that_is_no_whole_word_is_refused() -> None:
+    words = by_hand.words_of("a cat and a teapot")
+    broken = PromptWords(words.columns, (words.targets[0], type(words.targets[0])("pot", (6,))), words.prompt)
+    with pytest.raises(AttnregError, match=r"whole words, got pot \(tokens 6\).*name words"):
+        BestStart().texts(broken)
 
 
 @pytest.mark.parametrize(
@@ -117,24 +164,13 @@ def test_stops(settings: dict[str, Any], total: int, stops: tuple[int, ...]) -> 
 
 
 def following(scores: list[float], followed: list[Tensor]) -> Any:
-    """Instead of a model: the n-th start that is followed has the n-th score, up to 6."""
+    """Instead of a model: the n-th start that is followed has the n-th score."""
     maps = spots((1, 1), (5, 5))
-    first, second = (maps.cross[:, target] for (target,) in PAIR.columns.targets)
+    without = scored(maps)
 
-    def mixed(share: float) -> Maps:
-        """The first target goes over to the second one's place by such a share: the more, the lower the score."""
-        cross = maps.cross.clone()
-        cross[:, PAIR.columns.targets[0][0]] = (1 - share) * first + share * second
-        return Maps(cross, None, maps.grid)
-
-    def follow(start: Tensor) -> list[Maps]:
-        wanted = scores[len(followed)]
+    def follow(start: Tensor) -> Guess:
         followed.append(start)
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if score([mixed(middle)], PAIR) > wanted else (low, middle)
-        return [mixed(low)]
+        return Guess([maps], (1.0, scores[len(followed) - 1] / without))
 
     return follow
 
@@ -164,7 +200,7 @@ def test_the_first_that_is_good_enough_or_the_best(scores: list[float], enough: 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"starts": 0}, {"passes": 0}, {"until": 1.5}, {"enough": -1.0}, {"strength": 1.1}],
+    [{"starts": 0}, {"passes": 0}, {"until": 1.5}, {"enough": -1.0}, {"noise": 1.1}, {"strength": 1.1}],
     ids=str,
 )
 def test_settings_are_checked(settings: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.regulation.kinds import EncodedText
 from attnreg.types import AttnregError, Grid
 
 
@@ -92,6 +93,17 @@ class Call:
         return {name: others[name] if name in others else part(value) for name, value in self.arguments.items()} | {
             name: value for name, value in others.items() if name not in self.arguments
         }
+
+
+def denoised_under(call: Call, rows: Sequence[int], texts: Sequence[EncodedText], **others: Any) -> Tensor:
+    """What the denoiser predicts for some rows, each under a text of its own; `others`: other values of arguments."""
+    hidden = torch.stack([text.embedding for text in texts]).to(call.hidden)
+    arguments = call.of_rows(rows, encoder_hidden_states=hidden, **others)
+    conditions = arguments.get("added_cond_kwargs") or {}
+    if "text_embeds" in conditions:
+        pooled = [text.pooled for text in texts if text.pooled is not None]
+        arguments["added_cond_kwargs"] = conditions | {"text_embeds": torch.stack(pooled).to(conditions["text_embeds"])}
+    return prediction_in(call.denoise(**arguments))
 
 
 def check_denoised_alone(pipe: Any, method: str) -> None:

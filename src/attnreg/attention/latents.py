@@ -15,6 +15,7 @@ from attnreg.attention.call import Call, check_denoised_alone
 from attnreg.attention.look import Look
 from attnreg.attention.starts import Starts
 from attnreg.regulation.edit import LatentEdit, Maps
+from attnreg.regulation.kinds import EncodedText
 from attnreg.types import AttnregError, LatentRecord, Trace
 
 Latents = Float[Tensor, "image channel height width"]
@@ -86,6 +87,7 @@ class MovedLatents:
         self,
         call: Call,
         words: Words,
+        readings: Sequence[Sequence[EncodedText]],
         scalings: list[_Scaling],
         time: Time,
         acting: Sequence[str],
@@ -94,6 +96,7 @@ class MovedLatents:
         """The call as `rewritten` makes it, with other latents, one image after the other, each seen alone.
 
         Starts are chosen by the model as it is, before the call is rewritten; by then it is known who is spared.
+        readings: of every image the texts that what its starts lead to is read with.
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed.
         """
         starts = self.starts if "start" in acting else None
@@ -119,7 +122,7 @@ class MovedLatents:
         if starts:
             for image, row in rows.items():
                 place = row % call.images
-                chosen = starts.best(call, image, row, before[place], words[image], scaled)
+                chosen = starts.best(call, image, row, before[place], words[image], readings[image], scaled)
                 after[place] = chosen.latent
                 if chosen.spared:
                     self.spared.add(image)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attnreg.attention.call import Call
+from attnreg.attention.call import Call, prediction_in
 from attnreg.attention.intercept import map_of, scaled_logits
 from attnreg.attention.layers import Act, Layers
 from attnreg.regulation.edit import Maps
@@ -35,6 +35,8 @@ class Look:
         self.seen: dict[str, Tensor] | None = None
         """Attention by layer, summed over its heads, and their number; `None` outside of a pass."""
         self.heads: dict[str, int] = {}
+        self.whole = False
+        """Whether a pass goes on when all has been seen."""
 
     @contextmanager
     def ready(self, call: Call) -> Iterator[None]:
@@ -60,35 +62,44 @@ class Look:
     def __call__(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> Maps:
         """What a row's prompt attends to where the denoiser is given `sample` in place of that row's."""
         with torch.inference_mode(False), torch.enable_grad():
-            seen = self._pass(call, row, sample)
+            seen, _ = self._pass(call, [row], sample)
             cross = self._mean(seen, self.text)
             grid = map_of(len(cross), call.latent)
             assert grid is not None
             return Maps(cross, self._mean(seen, self.image) if self.image else None, grid)
 
     @torch.no_grad()
-    def by_layer(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> list[Maps]:
-        """The same of each layer over the text alone, of whatever size, without a graph; needs no `ready`."""
+    def by_layer(
+        self, call: Call, rows: Sequence[int], sample: Float[Tensor, "row channel height width"]
+    ) -> tuple[Float[Tensor, "row out_channels height width"], list[Maps]]:
+        """A whole pass over some rows: what is predicted for them, and what the first of them attends to.
+
+        Of each layer over the text alone, of whatever size, without a graph; needs no `ready`.
+        """
         with self.layers.acting(self._acts(call)):
-            seen = self._pass(call, row, sample)
+            seen, predicted = self._pass(call, rows, sample, whole=True)
         grids = {name: map_of(len(seen[name]), call.latent) for name in self.text}
         if odd := [name for name, grid in grids.items() if grid is None]:
             raise AttnregError(
                 f"layers: expected maps that are the latent halved some times, got another size in {', '.join(odd)}; "
                 "choose other layers"
             )
-        return [Maps(seen[name] / self.heads[name], None, grid) for name, grid in grids.items() if grid]
+        assert predicted is not None
+        return predicted, [Maps(seen[name] / self.heads[name], None, grid) for name, grid in grids.items() if grid]
 
     def _acts(self, call: Call) -> dict[str, Act]:
         tokens = call.hidden.shape[-2]
         over_text = {name: Act(tokens, partial(self._attend, name)) for name in self.text}
         return over_text | {name: Act(None, partial(self._attend, name)) for name in self.image}
 
-    def _pass(self, call: Call, row: int, sample: Tensor) -> dict[str, Tensor]:
-        """One pass, ended when all has been seen: attention by layer, summed over heads."""
-        self.seen, self.heads = {}, {}
+    def _pass(
+        self, call: Call, rows: Sequence[int], sample: Tensor, whole: bool = False
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One pass: attention by layer, summed over heads, and the prediction unless it ends when all has been seen."""
+        self.seen, self.heads, self.whole = {}, {}, whole
+        predicted = None
         try:
-            call.denoise(**call.of_rows([row], sample=sample))
+            predicted = prediction_in(call.denoise(**call.of_rows(rows, sample=sample)))
         except _SeenEnough:
             pass
         finally:
@@ -98,7 +109,7 @@ class Look:
                 f"expected to see the attention of {', '.join(missed)}, got a pass of the denoiser in which they "
                 "did not run; something skips them (cached features?): turn it off"
             )
-        return seen
+        return seen, predicted
 
     def _mean(self, seen: dict[str, Tensor], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
         """The mean over the heads of several layers. Raises `AttnregError` if their maps differ in size."""
@@ -133,7 +144,7 @@ class Look:
             over_heads = probabilities[0].sum(0)
             if self.seen is not None:
                 self.seen[name], self.heads[name] = over_heads, probabilities.shape[1]
-                if len(self.seen) == len(self.text) + len(self.image):
+                if not self.whole and len(self.seen) == len(self.text) + len(self.image):
                     raise _SeenEnough
             return probabilities.to(value.dtype) @ value
 

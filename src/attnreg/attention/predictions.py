@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, check_denoised_alone, prediction_in, with_prediction
+from attnreg.attention.call import Call, check_denoised_alone, denoised_under, prediction_in, with_prediction
 from attnreg.regulation.kinds import EncodedText, PredictionEdit
 
 
@@ -32,13 +32,13 @@ def combined(
     prediction = prediction_in(output)
     others = call.unconditional_rows()
     if others is None:
-        base = dict(zip(rows, _pass(call, list(rows.values()), [nothing] * len(rows)), strict=True))
+        base = dict(zip(rows, denoised_under(call, list(rows.values()), [nothing] * len(rows)), strict=True))
     else:
         base = {image: prediction[others[row % call.images]] for image, row in rows.items()}
     alone: dict[int, list[Tensor]] = {image: [] for image in rows}
     for number in range(max(len(phrases[image]) for image in rows)):
         having = [image for image in rows if len(phrases[image]) > number]
-        found = _pass(call, [rows[image] for image in having], [phrases[image][number] for image in having])
+        found = denoised_under(call, [rows[image] for image in having], [phrases[image][number] for image in having])
         for image, one in zip(having, found, strict=True):
             alone[image].append(one)
     made = torch.stack(
@@ -46,14 +46,3 @@ def combined(
     )
     at = torch.tensor(list(rows.values()), device=prediction.device)
     return with_prediction(output, prediction.index_copy(0, at, made.to(prediction.dtype)))
-
-
-def _pass(call: Call, rows: list[int], texts: list[EncodedText]) -> Tensor:
-    """One pass of the denoiser over some rows, each with a text of its own."""
-    hidden = torch.stack([text.embedding for text in texts]).to(call.hidden)
-    arguments = call.of_rows(rows, encoder_hidden_states=hidden)
-    conditions = arguments.get("added_cond_kwargs") or {}
-    if "text_embeds" in conditions:
-        pooled = [text.pooled for text in texts if text.pooled is not None]
-        arguments["added_cond_kwargs"] = conditions | {"text_embeds": torch.stack(pooled).to(conditions["text_embeds"])}
-    return prediction_in(call.denoise(**arguments))

@@ -47,6 +47,7 @@ class Run:
         self.embeddings: Tensor | None = None
         self.embedded: dict[int, Embedded] = {}
         self.phrases: list[list[EncodedText]] = []
+        self.readings: list[list[EncodedText]] = []
         self.nothing: EncodedText | None = None
         self.forget()
 
@@ -109,7 +110,7 @@ class Run:
                 return self._rewritten(call, self._embedded(acting))
 
             if self.latents:
-                call = self.latents.exchange(call, self.words, scalings, time, acting, rewritten)
+                call = self.latents.exchange(call, self.words, self.readings, scalings, time, acting, rewritten)
             else:
                 call = rewritten(call)
             self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
@@ -160,8 +161,8 @@ class Run:
         )
 
     def _embed(self, embeddings: Tensor, words: Words, each: int, encode: Texts) -> None:
-        """What the edits of embeddings and of predictions make of the prompts: the text encoder is at hand only now."""
-        self.embedded, self.phrases, self.nothing = {}, [], None
+        """What the edits make of the prompts, and other texts that they need: the text encoder is at hand only now."""
+        self.embedded, self.phrases, self.readings, self.nothing = {}, [], [], None
         edit = self.edits.embedding
         for number, one in enumerate(words):
             if edit is not None and edit.strength and one is not None:
@@ -174,6 +175,14 @@ class Run:
             for one in words:
                 texts = [encode(text) for text in prediction.phrases(one)] if one else []
                 self.phrases += [texts] * each
+        start = self.edits.start
+        if start is not None and start.strength:
+            for one in words:
+                read: list[EncodedText] = []
+                if one is not None:
+                    encode.check_plain(one.prompt)
+                    read = [encode(text) for text in (one.prompt, *start.texts(one))]
+                self.readings += [read] * each
 
     @property
     def _spared(self) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,14 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.attention.call import Call, prediction_in
+from attnreg.attention.call import Call, denoised_under, prediction_in
 from attnreg.attention.look import Look
-from attnreg.regulation.edit import Maps, PromptWords
-from attnreg.regulation.kinds import Chosen, StartEdit
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Chosen, EncodedText, Guess, StartEdit
 from attnreg.types import AttnregError, StartRecord, Trace
+
+AT_ONCE = 8
+"""With so many texts a picture is read in one pass of the denoiser."""
 
 Latent = Float[Tensor, "channel height width"]
 Latents = Float[Tensor, "image channel height width"]
+Further = Float[Tensor, "image further height width"]
 
 
 class Starts:
@@ -27,6 +31,10 @@ class Starts:
     The steps are those of DDIM without noise (Song et al., 2021, arXiv:2010.02502, equation 12), under the pipeline's
     guidance, from one noise level of its schedule to another, whichever scheduler it has. Nothing of the pipeline's
     state is touched: what comes of it is a guess at where the pipeline itself will go.
+
+    The picture that is guessed is then read: noise is laid over it, and the denoiser restores it, once under the prompt
+    and once under each other text. Where another text restores it as well, the prompt's words are not all in it: so
+    diffusion models tell classes apart (Li et al., 2023, arXiv:2303.16203).
     """
 
     def __init__(self, pipe: Any, edit: StartEdit, look: Look, trace: Trace) -> None:
@@ -40,9 +48,12 @@ class Starts:
         row: int,
         latent: Latent,
         words: PromptWords | None,
+        texts: Sequence[EncodedText],
         scaled: Callable[[Latents], Latents],
     ) -> Chosen:
         """The start of the image whose prompt is in that row; the very latent that was given, if none is better.
+
+        texts: what it is read with, the prompt first.
 
         Raises `AttnregError` for a run that does not begin with noise, and for a noise schedule that is not known.
         """
@@ -52,14 +63,20 @@ class Starts:
         rows = [row] if others is None else [row, others[row % call.images]]
         extra = call.sample[rows, latent.shape[0] :]
 
-        def follow(start: Latent) -> list[Maps]:
+        def both(sample: Latents) -> Float[Tensor, "row all_channels height width"]:
+            return torch.cat([sample.expand(len(rows), -1, -1, -1), extra], 1)
+
+        def follow(start: Latent) -> Guess:
             sample = scaled(start.unsqueeze(0))
             for (timestep, signal), (_, next_signal) in pairwise(levels):
-                both = torch.cat([sample.expand(len(rows), -1, -1, -1), extra], 1)
-                given = call.given(timestep=timestep).of_rows(rows, sample=both)
-                predicted = prediction_in(call.denoise(**given))[:, : latent.shape[0]].to(torch.float32)
-                sample = self._denoised(sample, self._guided(predicted), signal, next_signal).to(sample)
-            return self.look.by_layer(call.given(timestep=levels[-1][0]), row, torch.cat([sample, extra[:1]], 1))
+                given = call.given(timestep=timestep).of_rows(rows, sample=both(sample))
+                predicted = self._guided(prediction_in(call.denoise(**given)), sample)
+                clean, noise = self._parts(sample, predicted, signal)
+                sample = (math.sqrt(next_signal) * clean + math.sqrt(1 - next_signal) * noise).to(sample)
+            timestep, signal = levels[-1]
+            predicted, maps = self.look.by_layer(call.given(timestep=timestep), rows, both(sample))
+            clean, _ = self._parts(sample, self._guided(predicted, sample), signal)
+            return Guess(maps, self._errors(call, row, clean, texts, extra[:1]))
 
         chosen = self.edit.choose(latent, follow, words)
         self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number, chosen.spared))
@@ -84,25 +101,44 @@ class Starts:
             )
         return [(times[stop], share_of_signal(alphas, float(times[stop]))) for stop in self.edit.stops(len(times))]
 
-    def _guided(self, predicted: Float[Tensor, "row channel height width"]) -> Latents:
-        """The prediction of the prompt's row, led away from that of the other one."""
+    def _errors(
+        self, call: Call, row: int, clean: Latents, texts: Sequence[EncodedText], extra: Further
+    ) -> tuple[float, ...]:
+        """How far from the picture it is restored under each text, from the same noise: sums of squares."""
+        scheduler = self.pipe.scheduler
+        time = torch.full_like(scheduler.timesteps[0], round(self.edit.noise * scheduler.config.num_train_timesteps))
+        signal = share_of_signal(scheduler.alphas_cumprod, float(time))
+        noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(0)).to(clean)
+        noisy = math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise
+        sample = torch.cat([noisy.to(extra), extra], 1)
+        given = call.given(timestep=time)
+        errors: list[float] = []
+        for first in range(0, len(texts), AT_ONCE):
+            some = texts[first : first + AT_ONCE]
+            count = len(some)
+            predicted = denoised_under(given, [row] * count, some, sample=sample.repeat(count, 1, 1, 1))
+            restored, _ = self._parts(noisy.expand(count, -1, -1, -1), predicted[:, : clean.shape[1]].float(), signal)
+            errors += (restored - clean).square().sum((1, 2, 3)).tolist()
+        return tuple(errors)
+
+    def _guided(self, predicted: Float[Tensor, "row all_channels height width"], sample: Latents) -> Latents:
+        """The prediction of the prompt's row, led away from that of the other one, in float32."""
+        predicted = predicted[:, : sample.shape[1]].float()
         if len(predicted) == 1:
             return predicted
         prompted, other = predicted.split(1)
         guided: Tensor = other + float(self.pipe.guidance_scale) * (prompted - other)
         return guided
 
-    def _denoised(self, sample: Latents, predicted: Latents, signal: float, next_signal: float) -> Latents:
-        """The sample at the next noise level."""
+    def _parts(self, sample: Latents, predicted: Latents, signal: float) -> tuple[Latents, Latents]:
+        """The picture and the noise that the sample is made of, as they are predicted."""
         kind = self.pipe.scheduler.config.get("prediction_type", "epsilon")
         noisy, a, s = sample.to(predicted), math.sqrt(signal), math.sqrt(1 - signal)
         if kind == "epsilon":
-            clean, noise = (noisy - s * predicted) / a, predicted
-        elif kind == "v_prediction":
-            clean, noise = a * noisy - s * predicted, a * predicted + s * noisy
-        else:
-            clean, noise = predicted, (noisy - a * predicted) / s
-        return math.sqrt(next_signal) * clean + math.sqrt(1 - next_signal) * noise
+            return (noisy - s * predicted) / a, predicted
+        if kind == "v_prediction":
+            return a * noisy - s * predicted, a * predicted + s * noisy
+        return predicted, (noisy - a * predicted) / s
 
 
 def share_of_signal(alphas: Float[Tensor, " time"], timestep: float) -> float:

@@ -11,6 +11,7 @@ import torch
 from attnreg.attention.intercept import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
+from attnreg.types import AttnregError
 
 KEPT = ("device", "lora_scale", "clip_skip")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
@@ -22,6 +23,15 @@ class Texts:
     def __init__(self, pipe: Any, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
         self.pipe, self.encode_prompt = pipe, encode_prompt
         self.kept = {name: given[name] for name in KEPT if name in given}
+
+    def check_plain(self, prompt: str) -> None:
+        """Raises `AttnregError` for a prompt that textual inversion would write once more: it has been written so."""
+        convert = getattr(self.pipe, "maybe_convert_prompt", None)
+        if convert and convert(prompt, self.pipe.tokenizer) != prompt:
+            raise AttnregError(
+                f"expected a prompt in which words can change places, got {prompt!r} of textual inversion, whose "
+                "placeholders stand for several tokens; choose a method that edits attention"
+            )
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
         """The text's embedding; `masked` columns are hidden from its other tokens."""

@@ -30,10 +30,10 @@ METHODS: dict[str, Method] = {
     ),
     "best-start": Method(
         BestStart,
-        "tries other noises to begin with where the model's own attention mixes or misses targets, and takes the best",
+        "tries other noises to begin with where the model does not read every target in what one leads to",
         "",
         edits="initial noise",
-        passes="2.5 for every start that is tried",
+        passes="4.5 for every start of two targets that is tried, 6.5 of three",
     ),
     "attention-regulation": Method(
         AttentionRegulation,

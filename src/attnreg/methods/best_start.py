@@ -1,10 +1,11 @@
-"""Several noises to begin with, and the one whose own attention tells the things apart soonest."""
+"""Several noises to begin with, and the one in whose picture the model itself reads every target."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnreg.regulation.attended import TargetMaps, maps_of
-from attnreg.regulation.edit import Maps, PromptWords
-from attnreg.regulation.kinds import Chosen
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Chosen, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.regulation.settings import CheckedSettings, in_layers, number, setting, whole_number, yes_or_no
+from attnreg.types import AttnregError
+from attnreg.words import in_place_of
 
 SIDE = 8
 """Positions along the longer side of the maps that are scored: finer ones are averaged, so that sizes compare."""
@@ -26,10 +29,18 @@ Latent = Float[Tensor, "channel height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class BestStart(CheckedSettings):
-    """`score = min_t peak(M_t) * (1 - max_(s < t) cos(M_s, M_t))`: every target somewhere, no two in one place.
+    """`score = min_j E_j / E_0 * sqrt(min_t peak(M_t) * (1 - max_(s < t) cos(M_s, M_t)))`: all is read, each apart.
 
-    A start is denoised coarsely down to a part of the steps, and looked at there. `M_t` is the map of target t: each
-    layer's divided by its mean, averaged over the layers, smoothed over 3 x 3 positions; `peak` is its largest value.
+    A start is denoised in a few large steps down to a part of the steps; what is predicted there is the picture that it
+    leads to. `E_0` is how badly the denoiser restores that picture from noise under the prompt, `E_j` how badly under
+    the prompt with one target in place of another ("a dog and a dog" for "a cat and a dog"): their ratio is near 1, or
+    below, where there are two dogs. It is the test by which a diffusion model classifies pictures (Li et al.,
+    ICCV 2023, arXiv:2303.16203), asked about what neglect looks like. Of a single target, `E_j` is that of the empty
+    text. `M_t` is the map of target t: each layer's divided by its mean, averaged over the layers, smoothed over 3 x 3
+    positions; `peak` is its largest value. A target that is found nowhere, or where another one is, is blended or lost.
+    (Of the two factors the first tells best which pictures lack a thing, the second which seed of a prompt is better;
+    together they tell both: docs/research.md.)
+
     If the start that the pipeline was given reaches the score that is good enough, nothing is changed, and methods that
     this one is composed with do nothing either (unless `spare` is false); else others, which it decides, are tried
     until one does, or the best of all is taken. The picture is one that the unmodified model draws from another noise:
@@ -38,9 +49,10 @@ class BestStart(CheckedSettings):
 
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
     starts: int = setting(8, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
-    enough: float = setting(1.0, number(0.0), "the score with which a start is taken without trying more")
-    passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until it is looked at")
-    until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which it is looked at")
+    enough: float = setting(0.7, number(0.0), "the score with which a start is taken without trying more")
+    passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
+    until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which the picture is predicted")
+    noise: float = setting(0.55, number(0.0, 1.0), "how noisy the picture is when it is read, of all time steps")
     spare: bool = setting(True, yes_or_no, "leave a picture whose given start is good enough to the model altogether")
     layers: tuple[str, ...] = in_layers("auto")
 
@@ -56,12 +68,28 @@ class BestStart(CheckedSettings):
             return (0,)
         return tuple(dict.fromkeys(round(last * number / (self.passes - 1)) for number in range(self.passes)))
 
-    def choose(self, latent: Latent, follow: Callable[[Latent], Sequence[Maps]], words: PromptWords) -> Chosen:
+    def texts(self, words: PromptWords) -> tuple[str, ...]:
+        """The prompt with each target in place of each other one; of a single target, the empty text.
+
+        Raises `AttnregError` for a target that is not made of whole words.
+        """
+        found = []
+        for gone, doubled in permutations(words.targets, 2):
+            text = in_place_of(gone.text, doubled.text, words.prompt)
+            if text is None:
+                raise AttnregError(
+                    f"best-start: expected targets of whole words, got {gone}; name words of the prompt, whose places "
+                    "other words can take"
+                )
+            found.append(text)
+        return tuple(text for text in dict.fromkeys(found) if text != words.prompt) or ("",)
+
+    def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
         """The first start that is good enough, or the best of all; see `kinds.StartEdit`."""
         starts, scores = [], []
         for start in noises_like(latent, self.starts, self.strength):
             starts.append(start)
-            scores.append(score(follow(start), words))
+            scores.append(signals(follow(start), words).score)
             if scores[-1] >= self.enough:
                 break
         best = max(range(len(scores)), key=scores.__getitem__)
@@ -71,24 +99,28 @@ class BestStart(CheckedSettings):
 class Signals(NamedTuple):
     """What a score is made of."""
 
+    read: float
+    """How many times worse than under the prompt the picture is restored under the best other text."""
     peak: float
-    """How far the least peaked target rises above its mean."""
+    """How far the least peaked target's map rises above its mean."""
     apart: float
     """One minus the cosine of the two targets' maps that are most alike; 1 of a single target."""
 
+    @property
+    def score(self) -> float:
+        """How surely a start shows every target: see `BestStart`."""
+        return self.read * math.sqrt(self.peak * self.apart)
 
-def score(layers: Sequence[Maps], words: PromptWords) -> float:
-    """How surely a start shows every target: see `BestStart`. Of a single target, its peak alone."""
-    return math.prod(signals([maps_of(maps.cross, words.columns.targets, maps.grid) for maps in layers]))
 
-
-def signals(layers: Sequence[Float[Tensor, "_ _ _"]]) -> Signals:
-    """Of the targets' maps `(target, height, width)` in each layer, whatever their sizes and units: see `BestStart`."""
+def signals(guess: Guess, words: PromptWords) -> Signals:
+    """What a start leads to, in numbers: see `BestStart`."""
+    prompt, *others = (max(error, 1e-12) for error in guess.errors)
+    layers = [maps_of(one.cross, words.columns.targets, one.grid) for one in guess.maps]
     mean = torch.stack([pooled(maps) for maps in layers]).mean(0)
     smooth = F.avg_pool2d(F.pad(mean[None], (1,) * 4, mode="replicate"), 3, stride=1)[0].flatten(1)
     directions = F.normalize(smooth, dim=-1)
-    alike = (directions @ directions.T).tril(-1).amax()
-    return Signals(float(smooth.amax(-1).amin()), 1 - float(alike))
+    alike = float((directions @ directions.T).tril(-1).amax())
+    return Signals(min(others) / prompt, float(smooth.amax(-1).amin()), max(1 - alike, 0.0))
 
 
 def pooled(maps: TargetMaps) -> Float[Tensor, "target row column"]:

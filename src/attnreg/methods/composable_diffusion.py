@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.settings import GatedSettings, in_window, numbers, setting
 from attnreg.types import AttnregError
+from attnreg.words import numbered
 
 
 def some_numbers(name: str, value: object) -> tuple[float, ...]:
@@ -46,7 +46,7 @@ class ComposableDiffusion(GatedSettings):
             raise AttnregError(
                 f"weights: expected one, or one for each of {names}, got {len(self.weights)}; give one a target"
             )
-        return tuple(re.sub(r"#\d+$", "", target.text) for target in words.targets)
+        return tuple(numbered(target.text)[0] for target in words.targets)
 
     def combine(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +12,8 @@ from torch import Tensor
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Encode
 from attnreg.regulation.settings import GatedSettings, in_window
-from attnreg.types import AttnregError, Target
+from attnreg.types import AttnregError
+from attnreg.words import numbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class StructuredDiffusion(GatedSettings):
         total = exact.clone()
         for target in words.targets:
             span = list(range(target.tokens[0], target.tokens[-1] + 1))
-            alone = encode(_phrase(target))
+            alone = encode(numbered(target.text)[0])
             if len(alone.own) != len(span):
                 raise AttnregError(
                     f"expected {target} to be {len(span)} tokens when it stands alone, got {len(alone.own)}; "
@@ -52,7 +52,3 @@ class StructuredDiffusion(GatedSettings):
             total += pasted
         mean = torch.lerp(exact, total / (len(words.targets) + 1), self.strength)
         return Embedded(embedding, mean.to(embedding.dtype))
-
-
-def _phrase(target: Target) -> str:
-    return re.sub(r"#\d+$", "", target.text)

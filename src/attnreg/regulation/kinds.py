@@ -129,6 +129,16 @@ class Chosen(NamedTuple):
     """Whether the given start needs no help: the image is left to the model, whatever other edits there are."""
 
 
+class Guess(NamedTuple):
+    """What a start leads to, as far as a few large steps tell."""
+
+    maps: Sequence[Maps]
+    """What each layer attends to in the last of these steps."""
+    errors: tuple[float, ...]
+    """How far from the picture it leads to the denoiser restores that picture from noise: under the prompt first, then
+    under each other text that it is read with. A sum of squares over the latent."""
+
+
 @runtime_checkable
 class StartEdit(Gated, Protocol):
     """A way to choose the noise that a picture begins with, before the first step is taken."""
@@ -137,16 +147,23 @@ class StartEdit(Gated, Protocol):
     def layers(self) -> tuple[str, ...]:
         """Names or regular expressions of the layers whose attention is looked at."""
 
+    @property
+    def noise(self) -> float:
+        """How noisy the picture is when it is read, as a share of the time steps the model was trained with."""
+
+    def texts(self, words: PromptWords) -> tuple[str, ...]:
+        """What the picture is read with beside the prompt. Raises `AttnregError` if the targets do not suit."""
+
     def stops(self, total: int) -> tuple[int, ...]:
-        """At which of so many steps a start that is followed is denoised: 0 first, the one that is looked at last."""
+        """At which of so many steps a start that is followed is denoised: 0 first."""
 
     def choose(
         self,
         latent: Float[Tensor, "channel height width"],
-        follow: Callable[[Float[Tensor, "channel height width"]], Sequence[Maps]],
+        follow: Callable[[Float[Tensor, "channel height width"]], Guess],
         words: PromptWords,
     ) -> Chosen:
-        """The start of one image. `follow(z)` denoises z coarsely and tells what each layer attends to at the end."""
+        """The start of one image. `follow(z)` denoises z coarsely and tells what comes of it."""
 
 
 @dataclass(frozen=True)
