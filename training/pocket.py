@@ -21,7 +21,7 @@ from training import autoencoder, checkpoint, denoiser
 from training.tokenizer import new_tokenizer
 from training.words import COLOURS, GLUE, NOUNS, SETTING, never_together
 
-STEPS, GUIDANCE = 12, 1.75
+STEPS, GUIDANCE = 12, 2.25
 """What it draws with unless told otherwise: 25 steps show no more of what was asked for."""
 NEW_DECODER_RATE, POLISH_RATE = 1.5e-3, 5e-4
 """Peak rates of learning for a decoder that knows nothing, and for one that goes on."""
