@@ -86,7 +86,7 @@ def main() -> None:
     """Draw the sheets with the bundled model and print the mean time of a picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DOCS)
-    parser.add_argument("--hero", default="a lion and a black apple", help="the prompt of before-after.png")
+    parser.add_argument("--hero", default="a bird and a frog", help="the prompt of before-after.png")
     parser.add_argument("--method", default=DEFAULT)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

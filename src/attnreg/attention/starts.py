@@ -106,7 +106,8 @@ class Starts:
     ) -> tuple[float, ...]:
         """How far from the picture it is restored under each text, from the same noise: sums of squares."""
         scheduler = self.pipe.scheduler
-        time = torch.full_like(scheduler.timesteps[0], round(self.edit.noise * scheduler.config.num_train_timesteps))
+        trained = scheduler.config.num_train_timesteps
+        time = torch.full_like(scheduler.timesteps[0], min(round(self.edit.noise * trained), trained - 1))
         signal = share_of_signal(scheduler.alphas_cumprod, float(time))
         noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(0)).to(clean)
         noisy = math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise
