@@ -22,7 +22,8 @@ THINGS, COLOURS, DISTANCE = "pocket/all things", "pocket/all", "pixels/distance"
 
 def against(records: Sequence[Record], method: str) -> list[str]:
     """A row for every other method; p corrected over all of them."""
-    others = [one for one in dict.fromkeys(record.method for record in records) if one != method]
+    judged = dict.fromkeys(record.method for record in records if THINGS in record.scores)
+    others = [one for one in judged if one != method]
     compared = [compare(line_up(records, other, method, THINGS)) for other in others]
     rows = []
     for other, both, p in zip(others, compared, holm([one.p for one in compared]), strict=True):
