@@ -1,11 +1,11 @@
-"""Does the score of a start tell which pictures will lack a thing? `python -m benchmarks.danger`.
+"""What choosing among starts can bring, and when to let be: `python -m benchmarks.danger`.
 
-Unmodified pictures of the development half are drawn and judged, and their starts scored as `best-start` scores them.
-Printed for every depth to which a start is followed: how well the score, and the signals that it is the product of,
-tell pictures that show everything from others. First the chance that one that does has the higher score (the area under
-the ROC curve; .5 says nothing), over all pictures and between the seeds of one prompt. Then, for some thresholds, which
-share of the pictures that show everything, and of the others, would be left alone; and what choosing by the score would
-bring: how many pictures show everything if of two, or of all, seeds of a prompt the one is kept whose score is highest.
+Every start that `best-start` may try for a picture of the development half is drawn to its end and judged, and scored
+as `best-start` scores it, in several ways (`WAYS`). First table: how well the score, and the signals that it is the
+product of, tell starts whose pictures show everything from others: the chance that one that does has the higher value
+(the area under the ROC curve; .5 says nothing), over all and among the starts of one picture. Second table: what comes
+of each way and each score that is enough, from the same pictures: the first start that reaches it is taken, or the
+best.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.pocket import PocketJudge
@@ -25,27 +26,48 @@ from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Guess
-from benchmarks.drawing import drawn
+from attnreg.regulation.noises import noises_like
+from benchmarks.drawing import drawn, pixel_distance
 
-DEPTHS = ((3, 0.5), (4, 0.75), (6, 0.84), (12, 1.0))
-"""Passes until a start's picture is read, and the part of the steps they go down."""
+WAYS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "4 passes to .75": {"passes": 4, "until": 0.75},
+    "6 passes to .84": {"passes": 6, "until": 0.84},
+    "read at .4": {"noise": 0.4},
+    "read at .7": {"noise": 0.7},
+}
+"""What is told of a way of scoring -> its settings."""
+ENOUGH = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watching(BestStart):
-    """Scores the given start and keeps it, whatever it is."""
+    """Scores all starts and keeps the given one, whatever it is."""
 
-    seen: list[Signals] = field(default_factory=list)
-    """Of every image, in their order."""
+    seen: list[list[Signals]] = field(default_factory=list)
+    """Of every image, in their order, of every start."""
 
     def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
         """The given start."""
-        self.seen.append(signals(follow(latent), words))
-        return Chosen(latent, (self.seen[-1].score,), 0)
+        own = [signals(follow(start), words) for start in noises_like(latent, self.starts, self.strength)]
+        self.seen.append(own)
+        return Chosen(latent, tuple(one.score for one in own), 0)
 
 
-def told(signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterable[np.ndarray]) -> float:
-    """The chance that a picture that shows everything has the higher signal, among the pictures of each group."""
+@dataclass(frozen=True, kw_only=True)
+class Begin(BestStart):
+    """Takes one of the starts, whatever comes of it."""
+
+    number: int = 0
+
+    def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
+        """The start with that number, 0 the given one."""
+        starts = list(noises_like(latent, self.starts, self.strength))
+        return Chosen(starts[self.number], (0.0,), self.number)
+
+
+def told(signal: Float[np.ndarray, " start"], whole: np.ndarray, groups: Iterable[np.ndarray]) -> float:
+    """The chance that a start that shows everything has the higher signal, among those of each group."""
     higher = pairs = 0.0
     for group in groups:
         right, wrong = signal[group & whole][:, None], signal[group & ~whole]
@@ -54,15 +76,41 @@ def told(signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterabl
     return higher / pairs if pairs else float("nan")
 
 
-def kept(
-    signal: Float[np.ndarray, " image"], whole: np.ndarray, groups: Iterable[np.ndarray], candidates: int
-) -> float:
-    """The share of pictures that show everything, if of so many of a group the one with the highest signal is kept."""
-    found = []
-    for group in groups:
-        rivals = combinations(np.flatnonzero(group), candidates)
-        found += [whole[max(some, key=lambda index: float(signal[index]))] for some in rivals]
-    return float(np.mean(found))
+class Outcome(NamedTuple):
+    """What a way of choosing brings, over all pictures."""
+
+    whole: float
+    gained: int
+    lost: int
+    distance: float
+    of_right: float
+    """The distance of pictures that showed everything before."""
+    tried: float
+    """Starts, on average."""
+
+
+def outcome(
+    score: Float[np.ndarray, "image start"],
+    whole: Bool[np.ndarray, "image start"],
+    distance: Float[np.ndarray, "image start"],
+    enough: float,
+) -> Outcome:
+    """The first start that is good enough is taken, or the best of all."""
+    good = score >= enough
+    chosen: Int[np.ndarray, " image"] = np.where(good.any(1), good.argmax(1), score.argmax(1))
+    tried = np.where(good.any(1), good.argmax(1) + 1, score.shape[1])
+    every = np.arange(len(score))
+    now, before, moved = whole[every, chosen], whole[:, 0], distance[every, chosen]
+    return Outcome(
+        float(now.mean()), int((now & ~before).sum()), int((before & ~now).sum()),
+        float(moved.mean()), float(moved[before].mean()), float(tried.mean()),
+    )  # fmt: skip
+
+
+def _stop(pipe: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Once the starts are scored, the rest of the steps is of no interest."""
+    pipe._interrupt = True
+    return tensors
 
 
 def main() -> None:
@@ -71,34 +119,51 @@ def main() -> None:
     parser.add_argument("--model", default=POCKET_NAME, help="another version of the bundled one")
     parser.add_argument("--prompts", default="unseen-pairs")
     parser.add_argument("--limit", type=int, default=1000, help="prompts")
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--starts", type=int, default=BestStart.starts)
+    parser.add_argument("--ways", nargs="+", choices=[*WAYS], default=[*WAYS], help="of scoring; default: all")
+    parser.add_argument("--out", type=Path, help="signals and verdicts, as npz")
     arguments = parser.parse_args()
     prompts = fewer(halves(prompt_set(arguments.prompts)).development, arguments.limit)
     pipe, judge = load_pipeline(arguments.model), PocketJudge()
     pipe.set_progress_bar_config(disable=True)
-    watching = [Watching(passes=passes, until=until) for passes, until in DEPTHS]
-    for edit in watching:
-        made = list(drawn(pipe, prompts, range(arguments.seeds), edit))
-    verdicts = judge([one.picture for one in made], [one.prompt for one in made])
-    whole = np.array([bool(scores["all things"]) for scores in verdicts])
-    texts = np.array([one.prompt.text for one in made])
-    everyone, alone = [np.full(len(made), True)], [texts == text for text in dict.fromkeys(texts)]
-    print(f"{len(made)} pictures of {len(prompts)} prompts, {whole.mean():.1%} show everything\n")
+    seeds, starts = range(arguments.seeds), arguments.starts
+    begun = [list(drawn(pipe, prompts, seeds, Begin(starts=starts, number=number))) for number in range(starts)]
+    whole, distance = np.empty((len(begun[0]), starts), bool), np.empty((len(begun[0]), starts))
+    for number, made in enumerate(begun):
+        found = judge([one.picture for one in made], [one.prompt for one in made])
+        whole[:, number] = [bool(scores["all things"]) for scores in found]
+        distance[:, number] = [
+            pixel_distance(one.picture, first.picture) for one, first in zip(made, begun[0], strict=True)
+        ]
+    print(f"{len(whole)} pictures of {len(prompts)} prompts, {whole[:, 0].mean():.1%} show everything; ", end="")
+    print(f"of all {starts} starts {whole.mean():.1%} do, of {whole.any(1).mean():.1%} of the pictures at least one\n")
+    seen: dict[str, Float[np.ndarray, "image start signal"]] = {}
+    for way in arguments.ways:
+        watching = Watching(starts=starts, **WAYS[way])
+        for _ in drawn(pipe, prompts, seeds, watching, callback_on_step_end=_stop):
+            pass
+        seen[way] = np.array([[(one.score, *one) for one in images] for images in watching.seen])
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(arguments.out, whole=whole, distance=distance, **seen)
     names = ("score", *Signals._fields)
-    print(f"| passes | until | {' | '.join(f'{name} | {name}, seeds of a prompt' for name in names)} |")
-    print("| --- " * 10 + "|")
-    every = [np.array([(one.score, *one) for one in edit.seen]) for edit in watching]
-    for (passes, until), found in zip(DEPTHS, every, strict=True):
-        chances = [told(signal, whole, groups) for signal in found.T for groups in (everyone, alone)]
-        print(f"| {passes} | {until:g} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
-    thresholds = (0.5, 0.6, 0.7, 0.9)
-    heads = " | ".join(f"left alone from {threshold:g} on, right / wrong" for threshold in thresholds)
-    print(f"\n| passes | until | {heads} | best of two | best of {arguments.seeds} |\n" + "| --- " * 8 + "|")
-    for (passes, until), found in zip(DEPTHS, every, strict=True):
-        score = found[:, 0]
-        spared = [f"{(score[whole] >= at).mean():.0%} / {(score[~whole] >= at).mean():.0%}" for at in thresholds]
-        shares = [f"{kept(score, whole, alone, candidates):.1%}" for candidates in (2, arguments.seeds)]
-        print(f"| {passes} | {until:g} | {' | '.join([*spared, *shares])} |")
+    print(f"| scored | {' | '.join(f'{name} | {name}, of a picture' for name in names)} |\n{'| --- ' * 9}|")
+    everyone = [np.full(whole.size, True)]
+    alone = [np.repeat(np.arange(len(whole)) == image, starts) for image in range(len(whole))]
+    for way, found in seen.items():
+        columns = found.reshape(-1, found.shape[-1]).T
+        chances = [told(signal, whole.ravel(), groups) for signal in columns for groups in (everyone, alone)]
+        print(f"| {way} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
+    print("\n| scored | enough | all things | gained / lost | distance | of right pictures | starts tried |")
+    print("| --- " * 7 + "|")
+    for way, found in seen.items():
+        for enough in ENOUGH:
+            one = outcome(found[..., 0], whole, distance, enough)
+            print(
+                f"| {way} | {enough:g} | {one.whole:.1%} | {one.gained} / {one.lost} | {one.distance:.3f} "
+                f"| {one.of_right:.3f} | {one.tried:.1f} |"
+            )
 
 
 if __name__ == "__main__":
