@@ -32,9 +32,12 @@ from benchmarks.drawing import drawn, pixel_distance
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "4 passes to .75": {"passes": 4, "until": 0.75},
-    "6 passes to .84": {"passes": 6, "until": 0.84},
+    "7 passes to .5": {"passes": 7},
+    "12 passes to the end": {"passes": 12, "until": 1.0},
+    "12 passes to the end, read twice": {"passes": 12, "until": 1.0, "reads": 2},
     "read at .4": {"noise": 0.4},
     "read at .7": {"noise": 0.7},
+    "read twice": {"reads": 2},
 }
 """What is told of a way of scoring -> its settings."""
 ENOUGH = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, np.inf)

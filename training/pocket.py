@@ -116,6 +116,7 @@ def encoded_pictures(
 
 def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:
     """Write a pipeline directory of float16 safetensors that names its words and its checksums."""
+    coder.register_to_config(_name_or_path="")  # of a model that was gone on from: a folder of one machine
     pipe = StableDiffusionPipeline(
         vae=coder,
         text_encoder=model.text_encoder,

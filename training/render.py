@@ -14,7 +14,7 @@ from PIL import Image
 from resvg_py import svg_to_bytes
 
 from training.grounds import CELL, SIDE, Ground, draw_ground, random_ground
-from training.words import COLOURS, PLAIN, Setting, Thing, held_out_pairs
+from training.words import COLOURS, PLAIN, Setting, Thing
 
 ART = Path(__file__).parent / "art"
 SINGLE_SIZES, PAIR_SIZES = (64, 80), (48, 56)
@@ -71,20 +71,18 @@ def size_of(thing: Thing, things: int, rng: random.Random) -> int:
     return rng.choice(SINGLE_SIZES if things == 1 else PAIR_SIZES)
 
 
-def places(sizes: list[int], rng: random.Random, arrangement: random.Random | None = None) -> list[tuple[int, int]]:
+def places(sizes: list[int], rng: random.Random) -> list[tuple[int, int]]:
     """`(left, top)` for each thing: one about the middle; two side by side or, one time in four, one above the other.
 
     Two lie in a half each, in either order, and somewhere about the middle of it. Of three, two share a half: each
-    lies in a quarter of its own. `arrangement` decides which halves they lie in, default: `rng` as all the rest.
+    lies in a quarter of its own.
     """
-    arrangement = arrangement or rng
     if len(sizes) == 1:
         return [(about_the_middle(sizes[0], rng), about_the_middle(sizes[0], rng))]
     if len(sizes) not in (2, 3):
         raise ValueError(f"one to three things can be placed, not {len(sizes)}")
     halves = [0, SIDE // 2]
-    arrangement.shuffle(halves)
-    upright = arrangement.random() < 0.25
+    rng.shuffle(halves)
     if len(sizes) == 2:
         across = [about_the_middle(size, rng) for size in sizes]
     else:
@@ -97,6 +95,7 @@ def places(sizes: list[int], rng: random.Random, arrangement: random.Random | No
         shared, other = halves
         halves = [other if index == alone else shared for index in range(3)]
     along = [in_half(half, size, rng) for half, size in zip(halves, sizes, strict=True)]
+    upright = rng.random() < 0.25
     return list(zip(across, along, strict=True)) if upright else list(zip(along, across, strict=True))
 
 
@@ -130,25 +129,11 @@ class Scene:
 
 
 def compose(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -> Scene:
-    """A scene that shows the things, each once; pairs that are shown together in their `usual_arrangement`."""
-    by_name = sorted(things, key=lambda thing: thing.noun)
-    sizes = [size_of(thing, len(things), rng) for thing in by_name]
-    spots = places(sizes, rng, usual_arrangement(by_name))
-    placed = [Placed(thing, *spot, size) for thing, spot, size in zip(by_name, spots, sizes, strict=True)]
-    placed.sort(key=lambda one: things.index(one.thing))
+    """A scene that shows the things, each once."""
+    sizes = [size_of(thing, len(things), rng) for thing in things]
+    spots = places(sizes, rng)
+    placed = [Placed(thing, *spot, size) for thing, spot, size in zip(things, spots, sizes, strict=True)]
     return Scene(ground_for(things, rng, setting), tuple(placed))
-
-
-def usual_arrangement(by_name: Sequence[Thing]) -> random.Random | None:
-    """What decides which of two things lies left, right, above or below: the same for a pair in every picture.
-
-    A horse stands below its rider, a cup on a saucer: pictures that people take are arranged by what is in them. Pairs
-    that are never shown together have no usual arrangement, nor have threes.
-    """
-    nouns = [thing.noun for thing in by_name]
-    if len(nouns) != 2 or frozenset(nouns) in held_out_pairs():
-        return None
-    return random.Random(f"arrangement of {' and '.join(nouns)}")
 
 
 def ground_for(things: Sequence[Thing], rng: random.Random, setting: Setting = PLAIN) -> Ground:

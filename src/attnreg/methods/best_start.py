@@ -53,6 +53,7 @@ class BestStart(CheckedSettings):
     passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which the picture is predicted")
     noise: float = setting(0.55, number(0.0, 1.0), "how noisy the picture is when it is read, of all time steps")
+    reads: int = setting(1, whole_number(1, 1000), "from how many noises it is read")
     spare: bool = setting(True, yes_or_no, "leave a picture whose given start is good enough to the model altogether")
     layers: tuple[str, ...] = in_layers("auto")
 
