@@ -4,8 +4,7 @@ Every start that `best-start` may try for a picture of the development half is d
 as `best-start` scores it, in several ways (`WAYS`). First table: how well the score, and the signals that it is the
 product of, tell starts whose pictures show everything from others: the chance that one that does has the higher value
 (the area under the ROC curve; .5 says nothing), over all and among the starts of one picture. Second table: what comes
-of each way and each score that is enough, from the same pictures: the first start that reaches it is taken, or the
-best.
+of each way and each score that is `enough` or `good`, from the same pictures.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "read twice": {"reads": 2},
 }
 """What is told of a way of scoring -> its settings."""
-ENOUGH = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, np.inf)
+ENOUGH = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+GOOD = (0.6, 0.9, 1.2, np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +98,12 @@ def outcome(
     whole: Bool[np.ndarray, "image start"],
     distance: Float[np.ndarray, "image start"],
     enough: float,
+    good: float,
 ) -> Outcome:
-    """The first start that is good enough is taken, or the best of all."""
-    good = score >= enough
-    chosen: Int[np.ndarray, " image"] = np.where(good.any(1), good.argmax(1), score.argmax(1))
-    tried = np.where(good.any(1), good.argmax(1) + 1, score.shape[1])
+    """The given start is kept if it is enough, else the first that is good is taken, or the best of all."""
+    suits = score >= np.array([enough] + [good] * (score.shape[1] - 1))
+    chosen: Int[np.ndarray, " image"] = np.where(suits.any(1), suits.argmax(1), score.argmax(1))
+    tried = np.where(suits.any(1), suits.argmax(1) + 1, score.shape[1])
     every = np.arange(len(score))
     now, before, moved = whole[every, chosen], whole[:, 0], distance[every, chosen]
     return Outcome(
@@ -134,8 +136,8 @@ def main() -> None:
     begun = [list(drawn(pipe, prompts, seeds, Begin(starts=starts, number=number))) for number in range(starts)]
     whole, distance = np.empty((len(begun[0]), starts), bool), np.empty((len(begun[0]), starts))
     for number, made in enumerate(begun):
-        found = judge([one.picture for one in made], [one.prompt for one in made])
-        whole[:, number] = [bool(scores["all things"]) for scores in found]
+        verdicts = judge([one.picture for one in made], [one.prompt for one in made])
+        whole[:, number] = [bool(scores["all things"]) for scores in verdicts]
         distance[:, number] = [
             pixel_distance(one.picture, first.picture) for one, first in zip(made, begun[0], strict=True)
         ]
@@ -158,13 +160,13 @@ def main() -> None:
         columns = found.reshape(-1, found.shape[-1]).T
         chances = [told(signal, whole.ravel(), groups) for signal in columns for groups in (everyone, alone)]
         print(f"| {way} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
-    print("\n| scored | enough | all things | gained / lost | distance | of right pictures | starts tried |")
-    print("| --- " * 7 + "|")
+    print("\n| scored | enough | good | all things | gained / lost | distance | of right pictures | starts tried |")
+    print("| --- " * 8 + "|")
     for way, found in seen.items():
-        for enough in ENOUGH:
-            one = outcome(found[..., 0], whole, distance, enough)
+        for enough, good in product(ENOUGH, GOOD):
+            one = outcome(found[..., 0], whole, distance, enough, good)
             print(
-                f"| {way} | {enough:g} | {one.whole:.1%} | {one.gained} / {one.lost} | {one.distance:.3f} "
+                f"| {way} | {enough:g} | {good:g} | {one.whole:.1%} | {one.gained} / {one.lost} | {one.distance:.3f} "
                 f"| {one.of_right:.3f} | {one.tried:.1f} |"
             )
 

@@ -86,7 +86,6 @@ PLAIN = Setting()
 """Nothing is said: plain ground by day."""
 
 
-@functools.cache
 def held_out_pairs() -> frozenset[frozenset[str]]:
     """The unordered noun pairs kept out of training: the same 40 % in every run."""
     pairs = [frozenset(pair) for pair in itertools.combinations(NOUNS, 2)]

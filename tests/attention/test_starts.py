@@ -175,7 +175,7 @@ def test_the_picture_is_the_unmodified_models_from_that_start(sd1: Any, kind: An
 def test_every_family(family: str) -> None:
     pipe = FAMILIES[family]()
     plain = draw(pipe)
-    edit = BestStart(starts=6, enough=1e9)
+    edit = BestStart(starts=6, enough=1e9, good=1e9)
     with regulate(pipe, config=edit) as trace:
         drawn = draw(pipe)
         assert torch.equal(drawn, draw(pipe))
@@ -191,7 +191,7 @@ def test_every_family(family: str) -> None:
 
 def test_each_image_has_its_own(sd1: Any) -> None:
     """Two prompts, two images each, one of them without targets: what an image gets, it gets alone."""
-    prompts, config = ["a dog", PROMPT], BestStart(starts=3, enough=1e9)
+    prompts, config = ["a dog", PROMPT], BestStart(starts=3, enough=1e9, good=1e9)
     with regulate(sd1, [["dog"], None], config) as trace:
         together = draw(sd1, prompts, num_images_per_prompt=2)
     assert [one.image for one in trace.starts] == [0, 1, 2, 3]
@@ -203,7 +203,7 @@ def test_each_image_has_its_own(sd1: Any) -> None:
 
 
 def test_inference_mode_and_half_precision(sd1: Any) -> None:
-    config = BestStart(starts=3, enough=1e9)
+    config = BestStart(starts=3, enough=1e9, good=1e9)
     with regulate(sd1, config=config), torch.inference_mode():
         inside = draw(sd1)
     with regulate(sd1, config=config):
@@ -219,7 +219,7 @@ def test_inference_mode_and_half_precision(sd1: Any) -> None:
 @pytest.mark.parametrize("other", ["attention-balance", "attend-and-excite"])
 def test_beside_another_method(sd1: Any, other: str) -> None:
     """The start is chosen by the model's own attention; what follows is the other method's, from that start."""
-    search = BestStart(starts=12, enough=1e9)
+    search = BestStart(starts=12, enough=1e9, good=1e9)
     edit = configure(other)
     with regulate(sd1, config=search) as alone:
         draw(sd1)
@@ -264,14 +264,14 @@ def test_the_prediction_of_a_spared_image_is_its_own(sd1: Any) -> None:
     plain = draw(sd1)
     with regulate(sd1, config=edit):
         assert torch.equal(draw(sd1), plain)
-    with regulate(sd1, config=Composed((BestStart(starts=1, enough=1e9), edit.parts[1]))):
+    with regulate(sd1, config=Composed((BestStart(starts=1, enough=1e9, good=1e9), edit.parts[1]))):
         assert not torch.equal(draw(sd1), plain)
 
 
 def test_inpainting_with_further_channels() -> None:
     pipe = tiny.quiet(StableDiffusionInpaintPipeline(**tiny.parts(in_channels=9), requires_safety_checker=False))
     options = {"image": PICTURE, "mask_image": PICTURE.convert("L"), "strength": 1.0}
-    with regulate(pipe, config=BestStart(starts=3, enough=1e9)) as trace:
+    with regulate(pipe, config=BestStart(starts=3, enough=1e9, good=1e9)) as trace:
         drawn = draw(pipe, **options)
     assert drawn.isfinite().all()
     assert len(trace.starts[0].scores) == 3
@@ -320,11 +320,11 @@ def test_a_schedule_that_ends_in_pure_noise_has_a_share() -> None:
 
 def test_the_account_tells_the_choice(sd1: Any) -> None:
     small = {"height": 64, "width": 96, "num_inference_steps": 2}
-    chosen = generate(sd1, PROMPT, BestStart(starts=6, enough=1e9), **small)
+    chosen = generate(sd1, PROMPT, BestStart(starts=6, enough=1e9, good=1e9), **small)
     (record,) = chosen.trace.starts
     assert f"start {record.chosen + 1} of 6 tried, score {record.scores[0]:.2f} -> {max(record.scores):.2f}" in account(
         chosen
     )
     assert "the given start needed no help, 1 tried" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))
-    kept = generate(sd1, PROMPT, BestStart(starts=1, enough=1e9), **small)
+    kept = generate(sd1, PROMPT, BestStart(starts=1, enough=1e9, good=1e9), **small)
     assert "the given start was kept, 1 tried" in account(kept)

@@ -176,19 +176,24 @@ def following(scores: list[float], followed: list[Tensor]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("scores", "enough", "chosen", "tried"),
+    ("scores", "enough", "good", "chosen", "tried"),
     [
-        ([3.0, 6.0, 6.0, 6.0], 2.5, 0, 1),
-        ([1.0, 3.0, 6.0, 6.0], 2.5, 1, 2),
-        ([1.0, 2.0, 0.5, 1.5], 2.5, 1, 4),
-        ([2.0, 1.0, 0.5, 1.5], 2.5, 0, 4),
-        ([1.0, 1.2, 0.5, 3.0], 1e9, 3, 4),
-        ([0.1, 0.2, 0.3, 0.4], 0.0, 0, 1),
+        ([3.0, 6.0, 6.0, 6.0], 2.5, 5.0, 0, 1),
+        ([1.0, 3.0, 6.0, 6.0], 2.5, 2.5, 1, 2),
+        ([1.0, 3.0, 6.0, 6.0], 2.5, 5.0, 2, 3),
+        ([1.0, 2.0, 0.5, 1.5], 2.5, 2.5, 1, 4),
+        ([2.0, 1.0, 0.5, 1.5], 2.5, 2.5, 0, 4),
+        ([2.0, 1.0, 3.0, 1.5], 2.5, 5.0, 2, 4),
+        ([2.0, 1.0, 0.5, 1.5], 2.5, 1.0, 1, 2),
+        ([1.0, 1.2, 0.5, 3.0], 1e9, 1e9, 3, 4),
+        ([0.1, 0.2, 0.3, 0.4], 0.0, 1.0, 0, 1),
     ],
 )
-def test_the_first_that_is_good_enough_or_the_best(scores: list[float], enough: float, chosen: int, tried: int) -> None:
+def test_the_first_that_is_good_enough_or_the_best(
+    scores: list[float], enough: float, good: float, chosen: int, tried: int
+) -> None:
     latent, followed = by_hand.noise(0, 8, 8, torch.float32), []
-    made = BestStart(starts=4, enough=enough).choose(latent, following(scores, followed), PAIR)
+    made = BestStart(starts=4, enough=enough, good=good).choose(latent, following(scores, followed), PAIR)
     assert (made.number, len(followed)) == (chosen, tried)
     assert made.scores == pytest.approx(scores[:tried], rel=1e-3)
     for one, expected in zip(followed, noises_like(latent, 4, BestStart().strength), strict=False):
@@ -200,9 +205,18 @@ def test_the_first_that_is_good_enough_or_the_best(scores: list[float], enough: 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"starts": 0}, {"passes": 0}, {"until": 1.5}, {"enough": -1.0}, {"noise": 1.1}, {"strength": 1.1}],
+    [
+        {"starts": 0},
+        {"passes": 0},
+        {"until": 1.5},
+        {"enough": -1.0},
+        {"good": -1.0},
+        {"reads": 0},
+        {"noise": 1.1},
+        {"strength": 1.1},
+    ],
     ids=str,
-)
+)  # fmt: skip
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(AttnregError, match=next(iter(settings))):
         BestStart(**settings)

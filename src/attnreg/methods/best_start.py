@@ -41,15 +41,17 @@ class BestStart(CheckedSettings):
     (Of the two factors the first tells best which pictures lack a thing, the second which seed of a prompt is better;
     together they tell both: docs/research.md.)
 
-    If the start that the pipeline was given reaches the score that is good enough, nothing is changed, and methods that
+    If the start that the pipeline was given reaches the score that is `enough`, nothing is changed, and methods that
     this one is composed with do nothing either (unless `spare` is false); else others, which it decides, are tried
-    until one does, or the best of all is taken. The picture is one that the unmodified model draws from another noise:
-    nothing of the model is edited.
+    until one is `good`, or the best of all is taken. Where a picture is exchanged anyway, more may be asked of the one
+    that it is exchanged for: what is `good` is more than what is `enough`. The picture is one that the unmodified
+    model draws from another noise: nothing of the model is edited.
     """
 
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
     starts: int = setting(8, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
-    enough: float = setting(0.6, number(0.0), "the score with which a start is taken without trying more")
+    enough: float = setting(0.6, number(0.0), "the score with which the given start is kept without trying others")
+    good: float = setting(0.9, number(0.0), "the score with which another start is taken without trying more")
     passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which the picture is predicted")
     noise: float = setting(0.55, number(0.0, 1.0), "how noisy the picture is when it is read, of all time steps")
@@ -86,12 +88,12 @@ class BestStart(CheckedSettings):
         return tuple(text for text in dict.fromkeys(found) if text != words.prompt) or ("",)
 
     def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
-        """The first start that is good enough, or the best of all; see `kinds.StartEdit`."""
+        """The given start if it is enough, the first other one that is good, or the best of all."""
         starts, scores = [], []
         for start in noises_like(latent, self.starts, self.strength):
             starts.append(start)
             scores.append(signals(follow(start), words).score)
-            if scores[-1] >= self.enough:
+            if scores[-1] >= (self.enough if len(scores) == 1 else self.good):
                 break
         best = max(range(len(scores)), key=scores.__getitem__)
         return Chosen(starts[best], tuple(scores), best, spared=self.spare and scores[0] >= self.enough)
