@@ -151,7 +151,7 @@ def main() -> None:
         seen[way] = np.array([[(one.score, *one) for one in images] for images in watching.seen])
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(arguments.out, whole=whole, distance=distance, **seen)
+        np.savez(arguments.out, whole=whole, distance=distance, signals=np.stack([*seen.values()]))
     names = ("score", *Signals._fields)
     print(f"| scored | {' | '.join(f'{name} | {name}, of a picture' for name in names)} |\n{'| --- ' * 9}|")
     everyone = [np.full(whole.size, True)]
