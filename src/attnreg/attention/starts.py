@@ -104,26 +104,22 @@ class Starts:
     def _errors(
         self, call: Call, row: int, clean: Latents, texts: Sequence[EncodedText], extra: Further
     ) -> tuple[float, ...]:
-        """How far from the picture it is restored under each text, from the same noises: sums of squares."""
+        """How far from the picture it is restored under each text, from the same noise: sums of squares."""
         scheduler = self.pipe.scheduler
         trained = scheduler.config.num_train_timesteps
         time = torch.full_like(scheduler.timesteps[0], min(round(self.edit.noise * trained), trained - 1))
         signal = share_of_signal(scheduler.alphas_cumprod, float(time))
-        generator = torch.Generator("cpu").manual_seed(0)
+        noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(0)).to(clean)
+        noisy = math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise
+        sample = torch.cat([noisy.to(extra), extra], 1)
         given = call.given(timestep=time)
-        errors = [0.0] * len(texts)
-        for _ in range(self.edit.reads):
-            noise = torch.randn(clean.shape, generator=generator).to(clean)
-            noisy = math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise
-            sample = torch.cat([noisy.to(extra), extra], 1)
-            for first in range(0, len(texts), AT_ONCE):
-                some = texts[first : first + AT_ONCE]
-                count = len(some)
-                predicted = denoised_under(given, [row] * count, some, sample=sample.repeat(count, 1, 1, 1))
-                predicted = predicted[:, : clean.shape[1]].float()
-                restored, _ = self._parts(noisy.expand(count, -1, -1, -1), predicted, signal)
-                for index, error in enumerate((restored - clean).square().sum((1, 2, 3)).tolist(), first):
-                    errors[index] += error
+        errors: list[float] = []
+        for first in range(0, len(texts), AT_ONCE):
+            some = texts[first : first + AT_ONCE]
+            count = len(some)
+            predicted = denoised_under(given, [row] * count, some, sample=sample.repeat(count, 1, 1, 1))
+            restored, _ = self._parts(noisy.expand(count, -1, -1, -1), predicted[:, : clean.shape[1]].float(), signal)
+            errors += (restored - clean).square().sum((1, 2, 3)).tolist()
         return tuple(errors)
 
     def _guided(self, predicted: Float[Tensor, "row all_channels height width"], sample: Latents) -> Latents:

@@ -50,12 +50,11 @@ class BestStart(CheckedSettings):
 
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
     starts: int = setting(8, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
-    enough: float = setting(0.6, number(0.0), "the score with which the given start is kept without trying others")
-    good: float = setting(0.9, number(0.0), "the score with which another start is taken without trying more")
-    passes: int = setting(3, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
+    enough: float = setting(1.1, number(0.0), "the score with which the given start is kept without trying others")
+    good: float = setting(3.0, number(0.0), "the score with which another start is taken without trying more")
+    passes: int = setting(7, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which the picture is predicted")
     noise: float = setting(0.55, number(0.0, 1.0), "how noisy the picture is when it is read, of all time steps")
-    reads: int = setting(1, whole_number(1, 1000), "from how many noises it is read")
     spare: bool = setting(True, yes_or_no, "leave a picture whose given start is good enough to the model altogether")
     layers: tuple[str, ...] = in_layers("auto")
 

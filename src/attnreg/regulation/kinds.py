@@ -136,7 +136,7 @@ class Guess(NamedTuple):
     """What each layer attends to in the last of these steps."""
     errors: tuple[float, ...]
     """How far from the picture it leads to the denoiser restores that picture from noise: under the prompt first, then
-    under each other text that it is read with. A sum of squares over the latent and the noises it is restored from."""
+    under each other text that it is read with. A sum of squares over the latent."""
 
 
 @runtime_checkable
@@ -150,10 +150,6 @@ class StartEdit(Gated, Protocol):
     @property
     def noise(self) -> float:
         """How noisy the picture is when it is read, as a share of the time steps the model was trained with."""
-
-    @property
-    def reads(self) -> int:
-        """From how many noises it is restored."""
 
     def texts(self, words: PromptWords) -> tuple[str, ...]:
         """What the picture is read with beside the prompt. Raises `AttnregError` if the targets do not suit."""
