@@ -33,7 +33,7 @@ METHODS: dict[str, Method] = {
         "tries other noises to begin with where the model does not read every target in what one leads to",
         "",
         edits="initial noise",
-        passes="4.5 for every start of two targets that is tried, 6.5 of three",
+        passes="8.5 for every start of two targets that is tried, 10.5 of three",
     ),
     "attention-regulation": Method(
         AttentionRegulation,
