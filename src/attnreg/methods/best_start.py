@@ -32,7 +32,8 @@ class BestStart(CheckedSettings):
     """`score = min_j E_j / E_0 * sqrt(min_t peak(M_t) * (1 - max_(s < t) cos(M_s, M_t)))`: all is read, each apart.
 
     A start is denoised in a few steps, large ones if the pipeline takes many, down to a part of the steps; what is
-    predicted there is the picture that it leads to. `E_0` is how badly the denoiser restores that picture from noise under the prompt, `E_j` how badly under
+    predicted there is the picture that it leads to. `E_0` is how badly the denoiser
+    restores that picture from noise under the prompt, `E_j` how badly under
     the prompt with one target in place of another ("a dog and a dog" for "a cat and a dog"): their ratio is near 1, or
     below, where there are two dogs. It is the test by which a diffusion model classifies pictures (Li et al.,
     ICCV 2023, arXiv:2303.16203), asked about what neglect looks like. Of a single target, `E_j` is that of the empty
