@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.pocket import PocketJudge
@@ -38,7 +38,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """What is told of a way of scoring -> its settings."""
 ENOUGH = (0.6, 0.9, 1.1, 1.3, 1.6, 2.0)
-GOOD = (1.1, 2.0, 3.0, np.inf)
+GOOD = (2.0, 3.0, 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +91,18 @@ class Outcome(NamedTuple):
 
 
 def outcome(
+    edit: BestStart,
     score: Float[np.ndarray, "image start"],
     whole: Bool[np.ndarray, "image start"],
     distance: Float[np.ndarray, "image start"],
-    enough: float,
-    good: float,
 ) -> Outcome:
-    """The given start is kept if it is enough, else the first that is good is taken, or the best of all."""
-    suits = score >= np.array([enough] + [good] * (score.shape[1] - 1))
-    chosen: Int[np.ndarray, " image"] = np.where(suits.any(1), suits.argmax(1), score.argmax(1))
-    tried = np.where(suits.any(1), suits.argmax(1) + 1, score.shape[1])
-    every = np.arange(len(score))
+    """What `best-start` brings with some settings, given every start's score and what would come of it."""
+    tried = [edit.tried(row) for row in score.tolist()]
+    every, chosen = np.arange(len(score)), [int(np.argmax(one)) for one in tried]
     now, before, moved = whole[every, chosen], whole[:, 0], distance[every, chosen]
     return Outcome(
         float(now.mean()), int((now & ~before).sum()), int((before & ~now).sum()),
-        float(moved.mean()), float(moved[before].mean()), float(tried.mean()),
+        float(moved.mean()), float(moved[before].mean()), float(np.mean([*map(len, tried)])),
     )  # fmt: skip
 
 
@@ -161,9 +158,7 @@ def main() -> None:
     print("| --- " * 8 + "|")
     for way, found in seen.items():
         for enough, good in product(ENOUGH, GOOD):
-            if good < enough:
-                continue
-            one = outcome(found[..., 0], whole, distance, enough, good)
+            one = outcome(BestStart(enough=enough, good=good), found[..., 0], whole, distance)
             print(
                 f"| {way} | {enough:g} | {good:g} | {one.whole:.1%} | {one.gained} / {one.lost} | {one.distance:.3f} "
                 f"| {one.of_right:.3f} | {one.tried:.1f} |"

@@ -211,12 +211,11 @@ def test_the_first_that_is_good_enough_or_the_best(
         {"until": 1.5},
         {"enough": -1.0},
         {"good": -1.0},
-       
         {"noise": 1.1},
         {"strength": 1.1},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(AttnregError, match=next(iter(settings))):
         BestStart(**settings)

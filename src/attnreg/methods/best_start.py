@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from typing import NamedTuple
@@ -88,14 +88,25 @@ class BestStart(CheckedSettings):
 
     def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
         """The given start if it is enough, the first other one that is good, or the best of all."""
-        starts, scores = [], []
-        for start in noises_like(latent, self.starts, self.strength):
-            starts.append(start)
-            scores.append(signals(follow(start), words).score)
-            if scores[-1] >= (self.enough if len(scores) == 1 else self.good):
+        starts: list[Latent] = []
+
+        def scores() -> Iterator[float]:
+            for start in noises_like(latent, self.starts, self.strength):
+                starts.append(start)
+                yield signals(follow(start), words).score
+
+        tried = self.tried(scores())
+        best = max(range(len(tried)), key=tried.__getitem__)
+        return Chosen(starts[best], tried, best, spared=self.spare and tried[0] >= self.enough)
+
+    def tried(self, scores: Iterable[float]) -> tuple[float, ...]:
+        """Of the starts' scores, those up to the first that ends the search; no more are asked for."""
+        found: list[float] = []
+        for score in scores:
+            found.append(score)
+            if score >= (self.enough if len(found) == 1 else self.good):
                 break
-        best = max(range(len(scores)), key=scores.__getitem__)
-        return Chosen(starts[best], tuple(scores), best, spared=self.spare and scores[0] >= self.enough)
+        return tuple(found)
 
 
 class Signals(NamedTuple):
