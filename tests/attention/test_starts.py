@@ -11,6 +11,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -23,7 +24,7 @@ from torch import Tensor
 
 import tiny
 from attnreg import AttnregError, configure, regulate
-from attnreg.attention.starts import share_of_signal
+from attnreg.attention.ahead import share_of_signal
 from attnreg.methods.best_start import BestStart
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Composed, Guess
@@ -82,22 +83,115 @@ def sd1() -> Any:
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
 @pytest.mark.parametrize("kind", [DDIMScheduler, EulerDiscreteScheduler])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
-def test_a_start_is_followed_as_a_pipeline_with_few_steps_would(
+def test_another_start_is_followed_as_a_pipeline_with_few_steps_would(
     prediction_type: str, kind: Any, guidance_scale: float
 ) -> None:
     """The sample at every stop is the one of a run of 4 steps of DDIM or Euler, which both take them without noise."""
     pipe = tiny.stable_diffusion()
     settings = {"prediction_type": prediction_type, "timestep_spacing": "trailing", "clip_sample": False}
     pipe.scheduler = kind.from_config(pipe.scheduler.config, **settings)
-    options = {"guidance_scale": guidance_scale, "latents": START.clone()}
-    few = given_to(pipe, lambda: draw(pipe, num_inference_steps=4, **options))
-    edit = Other(at=(0, 2, 4))
+    few = given_to(
+        pipe, lambda: draw(pipe, num_inference_steps=4, guidance_scale=guidance_scale, latents=START.clone())
+    )
+    edit = Other(START[0] * pipe.scheduler.init_noise_sigma, at=(0, 2, 4))
     with regulate(pipe, config=edit):
-        many = given_to(pipe, lambda: draw(pipe, num_inference_steps=8, **options))
-    for expected, followed in zip(few[:3], many[:3], strict=True):
-        torch.testing.assert_close(followed[-1], expected[-1], rtol=1e-4, atol=1e-4)
+        many = given_to(pipe, lambda: draw(pipe, num_inference_steps=8, guidance_scale=guidance_scale))
     rows = len(few[0])
-    assert [len(sample) for sample in many] == [rows] * 3 + [1] + [rows] * 8, "and it is read under the prompt alone"
+    given_one, other, pipelines = [*[rows] * 5, 1], [*[rows] * 3, 1], [rows] * 7
+    assert [len(sample) for sample in many] == given_one + other + pipelines, "its own first step was foreseen"
+    for expected, followed in zip(few[:3], many[6:9], strict=True):
+        torch.testing.assert_close(followed[-1], expected[-1], rtol=1e-4, atol=1e-4)
+
+
+NOISELESS = [kind for kind in (*SCHEDULERS, UniPCMultistepScheduler) if kind is not EulerAncestralDiscreteScheduler]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", NOISELESS)
+def test_a_start_that_is_kept_costs_its_reading_alone(kind: Any, dtype: torch.dtype) -> None:
+    """The steps that were taken ahead are the pipeline's own to the bit: the denoiser does not run again for them."""
+    pipe = tiny.stable_diffusion().to(dtype=dtype)
+    pipe.scheduler = kind.from_config(pipe.scheduler.config)
+    kept: list[Tensor] = []
+    calls = given_to(pipe, lambda: kept.append(draw(pipe, num_inference_steps=6)))
+    edit = BestStart(enough=0.0)
+    with regulate(pipe, config=edit) as trace:
+        with_reading = given_to(pipe, lambda: kept.append(draw(pipe, num_inference_steps=6)))
+    assert trace.starts[0].spared
+    assert torch.equal(*kept)
+    ahead = edit.stops(len(calls))[-1] + 1
+    read = with_reading.pop(ahead)
+    assert len(read) == 3, "the prompt and the two others"
+    assert all(map(torch.equal, with_reading, calls)), "and each step's sample once, in its turn"
+    assert len(with_reading) == len(calls)
+
+
+def test_together_with_others_too(sd1: Any) -> None:
+    """Three images are followed in one batch, as they are drawn, and read one by one."""
+    prompts = [PROMPT, "a dog", "a dog and a cat"]
+    kept: list[Tensor] = []
+    plain = given_to(sd1, lambda: kept.append(draw(sd1, prompts)))
+    with regulate(sd1, [["cat"], None, ["dog"]], BestStart(enough=0.0)) as trace:
+        calls = given_to(sd1, lambda: kept.append(draw(sd1, prompts)))
+    assert [one.image for one in trace.starts] == [0, 1, 2]
+    assert torch.equal(*kept)
+    assert [len(sample) for sample in calls] == [6] * 3 + [2] * 3 + [6]
+    assert torch.equal(calls[-1], plain[-1])
+
+
+def test_a_start_that_was_followed_step_by_step_goes_on_from_there(sd1: Any) -> None:
+    """Where the edit leaves out no step, neither does the pipeline compute one again: to the bit, from that start."""
+    edit = Other(START[0] * sd1.scheduler.init_noise_sigma, at=(0, 1, 2))
+    plain = draw(sd1, latents=START.clone())
+    with regulate(sd1, config=edit):
+        calls = given_to(sd1, lambda: draw(sd1))
+        assert torch.equal(draw(sd1), plain)
+    assert [len(sample) for sample in calls] == [2, 2, 2, 1] * 2 + [2]
+
+
+def test_noise_that_the_scheduler_draws_is_not_foreseen() -> None:
+    """Nor drawn from anyone's generator: the steps are followed without, and are then taken as ever."""
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config)
+
+    def drawn() -> Tensor:
+        torch.manual_seed(3)
+        return pipe(PROMPT, height=64, width=96, num_inference_steps=6, output_type="latent").images
+
+    kept: list[Tensor] = []
+    calls = given_to(pipe, lambda: kept.append(drawn()))
+    with regulate(pipe, config=BestStart(enough=0.0, passes=2)):
+        more = given_to(pipe, lambda: kept.append(drawn()))
+    assert torch.equal(*kept)
+    assert [len(sample) for sample in more] == [2, *[2] * 2, 3, *[2] * 5], "one step that drew, two large ones, six"
+    assert all(map(torch.equal, more[4:], calls[1:]))
+
+
+def test_a_latent_that_changes_on_the_way_is_denoised_as_it_is(sd1: Any) -> None:
+    def pushed(_: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": tensors["latents"] + 0.1} if step == 0 else tensors
+
+    options = {"num_inference_steps": 6, "callback_on_step_end": pushed}
+    plain = draw(sd1, **options)
+    with regulate(sd1, config=BestStart(enough=0.0)):
+        calls = given_to(sd1, lambda: draw(sd1, **options))
+        assert torch.equal(draw(sd1, **options), plain)
+    assert len(calls) == 4 + 1 + 5, "only the first step could be foreseen"
+
+
+def test_what_was_foreseen_is_forgotten_when_a_picture_is_broken_off(sd1: Any) -> None:
+    """The next one begins with a prediction of its own, though it is asked the very same."""
+
+    def stop(*_: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    plain = draw(sd1)
+    with regulate(sd1, config=BestStart(enough=0.0)):
+        with pytest.raises(KeyboardInterrupt):
+            draw(sd1, callback_on_step_end=stop)
+        calls = given_to(sd1, lambda: draw(sd1))
+        assert torch.equal(draw(sd1), plain)
+    assert len(calls) == 5
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])

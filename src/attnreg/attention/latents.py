@@ -52,6 +52,8 @@ class MovedLatents:
         """Before and after, until the scheduler has taken the step."""
         self.spared: set[int] = set()
         """Images whose start needs no help."""
+        if self.starts:
+            self.starts.forget()
 
     def around_scale(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Note the latents that are scaled. (A ControlNet's may be among them: the call tells which were meant.)"""
@@ -117,18 +119,13 @@ class MovedLatents:
         def scaled(latents: Latents) -> Latents:
             return scaling.scale(latents, scaling.timestep) if scaling else latents
 
-        rows = {image: row for image, row in sorted(call.first_rows.items()) if words[image] is not None}
         after = before.clone()
         if starts:
-            for image, row in rows.items():
-                place = row % call.images
-                chosen = starts.best(call, image, row, before[place], words[image], readings[image], scaled)
-                after[place] = chosen.latent
-                if chosen.spared:
-                    self.spared.add(image)
+            after, self.spared = starts.chosen(call, words, readings, before, scaled)
         call = rewritten(call)
         if moves:
-            needy = {image: row for image, row in rows.items() if image not in self.spared}
+            rows = sorted(call.first_rows.items())
+            needy = {image: row for image, row in rows if words[image] is not None and image not in self.spared}
             self._move(call, needy, words, time, after, scaled)
         if torch.equal(after, before):
             return call

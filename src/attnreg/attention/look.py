@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from attnreg.attention.call import Call, prediction_in
+from attnreg.attention.call import Call
 from attnreg.attention.intercept import map_of, scaled_logits
 from attnreg.attention.layers import Act, Layers
 from attnreg.regulation.edit import Maps
@@ -32,11 +33,11 @@ class Look:
         self.denoiser, self.layers = denoiser, layers
         self.text, self.image = tuple(text), tuple(image)
         """Names of the layers over the text and over the picture that are looked at."""
-        self.seen: dict[str, Tensor] | None = None
+        self.seen: dict[str, Float[Tensor, "row pixel key"]] | None = None
         """Attention by layer, summed over its heads, and their number; `None` outside of a pass."""
         self.heads: dict[str, int] = {}
-        self.whole = False
-        """Whether a pass goes on when all has been seen."""
+        self.rows: Sequence[int] | None = None
+        """Whose attention is noted in a pass that goes on when all has been seen; else it is the first row's."""
 
     @contextmanager
     def ready(self, call: Call) -> Iterator[None]:
@@ -62,30 +63,29 @@ class Look:
     def __call__(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> Maps:
         """What a row's prompt attends to where the denoiser is given `sample` in place of that row's."""
         with torch.inference_mode(False), torch.enable_grad():
-            seen, _ = self._pass(call, [row], sample)
+            seen, _ = self._pass(call, call.of_rows([row], sample=sample))
+            seen = {name: maps[0] for name, maps in seen.items()}
             cross = self._mean(seen, self.text)
             grid = map_of(len(cross), call.latent)
             assert grid is not None
             return Maps(cross, self._mean(seen, self.image) if self.image else None, grid)
 
     @torch.no_grad()
-    def by_layer(
-        self, call: Call, rows: Sequence[int], sample: Float[Tensor, "row channel height width"]
-    ) -> tuple[Float[Tensor, "row out_channels height width"], list[Maps]]:
-        """A whole pass over some rows: what is predicted for them, and what the first of them attends to.
+    def by_layer(self, call: Call, arguments: dict[str, Any], rows: Sequence[int]) -> tuple[Any, list[list[Maps]]]:
+        """A whole pass with some arguments: what the denoiser returns, to the bit, and what some rows attend to.
 
         Of each layer over the text alone, of whatever size, without a graph; needs no `ready`.
         """
         with self.layers.acting(self._acts(call)):
-            seen, predicted = self._pass(call, rows, sample, whole=True)
-        grids = {name: map_of(len(seen[name]), call.latent) for name in self.text}
+            seen, output = self._pass(call, arguments, rows)
+        grids = {name: map_of(seen[name].shape[1], call.latent) for name in self.text}
         if odd := [name for name, grid in grids.items() if grid is None]:
             raise AttnregError(
                 f"layers: expected maps that are the latent halved some times, got another size in {', '.join(odd)}; "
                 "choose other layers"
             )
-        assert predicted is not None
-        return predicted, [Maps(seen[name] / self.heads[name], None, grid) for name, grid in grids.items() if grid]
+        means = [(seen[name] / self.heads[name], grid) for name, grid in grids.items() if grid]
+        return output, [[Maps(maps[place], None, grid) for maps, grid in means] for place in range(len(rows))]
 
     def _acts(self, call: Call) -> dict[str, Act]:
         tokens = call.hidden.shape[-2]
@@ -93,13 +93,16 @@ class Look:
         return over_text | {name: Act(None, partial(self._attend, name)) for name in self.image}
 
     def _pass(
-        self, call: Call, rows: Sequence[int], sample: Tensor, whole: bool = False
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """One pass: attention by layer, summed over heads, and the prediction unless it ends when all has been seen."""
-        self.seen, self.heads, self.whole = {}, {}, whole
-        predicted = None
+        self, call: Call, arguments: dict[str, Any], rows: Sequence[int] | None = None
+    ) -> tuple[dict[str, Float[Tensor, "row pixel key"]], Any]:
+        """One pass: attention by layer, summed over heads, of the first row.
+
+        Or of the rows that are named; then what is returned as well, else the pass ends when all has been seen.
+        """
+        self.seen, self.heads, self.rows = {}, {}, rows
+        output = None
         try:
-            predicted = prediction_in(call.denoise(**call.of_rows(rows, sample=sample)))
+            output = call.denoise(**arguments)
         except _SeenEnough:
             pass
         finally:
@@ -109,9 +112,9 @@ class Look:
                 f"expected to see the attention of {', '.join(missed)}, got a pass of the denoiser in which they "
                 "did not run; something skips them (cached features?): turn it off"
             )
-        return seen, predicted
+        return seen, output
 
-    def _mean(self, seen: dict[str, Tensor], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
+    def _mean(self, seen: dict[str, Float[Tensor, "pixel key"]], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
         """The mean over the heads of several layers. Raises `AttnregError` if their maps differ in size."""
         sizes = {name: len(seen[name]) for name in names}
         if len(set(sizes.values())) > 1:
@@ -141,12 +144,18 @@ class Look:
         """
         with torch.autocast(query.device.type, enabled=False):
             probabilities = scaled_logits(query, key, attn_mask, scale).softmax(-1)
-            over_heads = probabilities[0].sum(0)
+            noted = probabilities[:1] if self.rows is None else probabilities[list(self.rows)]
+            over_heads = noted.sum(1)
             if self.seen is not None:
                 self.seen[name], self.heads[name] = over_heads, probabilities.shape[1]
-                if not self.whole and len(self.seen) == len(self.text) + len(self.image):
+                if self.rows is None and len(self.seen) == len(self.text) + len(self.image):
                     raise _SeenEnough
-            return probabilities.to(value.dtype) @ value
+            if self.rows is None:
+                return probabilities.to(value.dtype) @ value
+        # Where more is asked of the pass than its maps, all that follows must be the model's own to the bit.
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
 
 
 def _computed_again(module: nn.Module, *inputs: Any) -> Any:

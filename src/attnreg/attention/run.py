@@ -126,8 +126,14 @@ class Run:
                 return combined(self.edits.prediction, self.pipe, call, output, phrases, self.nothing)
             return output
 
+        def recall(call: Call | None, *args: Any, **kwargs: Any) -> Any:
+            """What the denoiser is known to return, if no layer is to act; else `None`."""
+            if not self.latents or not self.latents.starts or self.layers.acts:
+                return None
+            return self.latents.starts.recall(call.arguments if call else signature.bind(*args, **kwargs).arguments)
+
         # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
-        begin_eagerly, end_eagerly = torch.compiler.disable(begin), torch.compiler.disable(end)
+        begin_eagerly, recall_eagerly, end_eagerly = map(torch.compiler.disable, (begin, recall, end))
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -135,9 +141,10 @@ class Run:
                 return original(*args, **kwargs)
             try:
                 call = begin_eagerly(*args, **kwargs)
-                if call is None:
-                    return original(*args, **kwargs)
-                return end_eagerly(call, original(**call.arguments))
+                output = recall_eagerly(call, *args, **kwargs)
+                if output is None:
+                    output = original(**call.arguments) if call else original(*args, **kwargs)
+                return end_eagerly(call, output) if call else output
             except BaseException:
                 self.forget()
                 raise

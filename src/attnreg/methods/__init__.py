@@ -33,7 +33,8 @@ METHODS: dict[str, Method] = {
         "tries other noises to begin with where the model does not read every target in what one leads to",
         "",
         edits="initial noise",
-        passes="8.5 for every start of two targets that is tried, 10.5 of three",
+        passes="1.5 to read the given start of two targets (3.5 of three); if it is exchanged half of the steps, and "
+        "8.5 (10.5) for every other start that is tried",
     ),
     "attention-regulation": Method(
         AttentionRegulation,

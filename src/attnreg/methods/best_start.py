@@ -31,8 +31,9 @@ Latent = Float[Tensor, "channel height width"]
 class BestStart(CheckedSettings):
     """`score = min_j E_j / E_0 * sqrt(min_t peak(M_t) * (1 - max_(s < t) cos(M_s, M_t)))`: all is read, each apart.
 
-    A start is denoised in a few steps, large ones if the pipeline takes many, down to a part of the steps; what is
-    predicted there is the picture that it leads to. `E_0` is how badly the denoiser
+    A start is denoised down to a part of the steps; what is predicted there is the picture that it leads to. The given
+    one takes the pipeline's own steps, which need not be taken again if it is kept; others take a few, large ones if
+    the pipeline takes many. `E_0` is how badly the denoiser
     restores that picture from noise under the prompt, `E_j` how badly under
     the prompt with one target in place of another ("a dog and a dog" for "a cat and a dog"): their ratio is near 1, or
     below, where there are two dogs. It is the test by which a diffusion model classifies pictures (Li et al.,
@@ -52,7 +53,9 @@ class BestStart(CheckedSettings):
     starts: int = setting(8, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
     enough: float = setting(1.1, number(0.0), "the score with which the given start is kept without trying others")
     good: float = setting(3.0, number(0.0), "the score with which another start is taken without trying more")
-    passes: int = setting(7, whole_number(1, 1000), "how many times a start is denoised until its picture is read")
+    passes: int = setting(
+        7, whole_number(1, 1000), "how many times another start is denoised until its picture is read"
+    )
     until: float = setting(0.5, number(0.0, 1.0), "the part of the steps after which the picture is predicted")
     noise: float = setting(0.55, number(0.0, 1.0), "how noisy the picture is when it is read, of all time steps")
     spare: bool = setting(True, yes_or_no, "leave a picture whose given start is good enough to the model altogether")

@@ -130,7 +130,7 @@ class Chosen(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """What a start leads to, as far as a few large steps tell."""
+    """What a start leads to, as far as it was followed."""
 
     maps: Sequence[Maps]
     """What each layer attends to in the last of these steps."""
@@ -155,7 +155,10 @@ class StartEdit(Gated, Protocol):
         """What the picture is read with beside the prompt. Raises `AttnregError` if the targets do not suit."""
 
     def stops(self, total: int) -> tuple[int, ...]:
-        """At which of so many steps a start that is followed is denoised: 0 first."""
+        """At which of so many steps a start that is followed is denoised: 0 first.
+
+        The given one is denoised in every step up to the last of these.
+        """
 
     def choose(
         self,
@@ -163,7 +166,7 @@ class StartEdit(Gated, Protocol):
         follow: Callable[[Float[Tensor, "channel height width"]], Guess],
         words: PromptWords,
     ) -> Chosen:
-        """The start of one image. `follow(z)` denoises z coarsely and tells what comes of it."""
+        """The start of one image. `follow(z)` denoises z some way down and tells what comes of it."""
 
 
 @dataclass(frozen=True)

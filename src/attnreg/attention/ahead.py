@@ -1,0 +1,226 @@
+"""Steps that are taken beside a pipeline before it takes its own: where a start leads, and what it was asked there."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attnreg.attention.call import Call, prediction_in
+from attnreg.attention.look import Look
+from attnreg.regulation.edit import Maps
+from attnreg.types import AttnregError
+
+Latents = Float[Tensor, "image channel height width"]
+Asked = list[tuple[Tensor, Tensor, Any]]
+"""The sample and the time step that the denoiser was given, and what it returned, call by call."""
+
+
+class Followed(NamedTuple):
+    """Where the starts of some images lead."""
+
+    clean: Latents
+    """The pictures that are predicted in the last step, float32."""
+    maps: list[list[Maps]]
+    """Of every image, what each layer attends to in that step."""
+    asked: Asked
+
+
+class OwnSteps:
+    """A copy of the pipeline's scheduler: it takes the very steps that the pipeline will, to the bit.
+
+    Not where the scheduler draws noise in its steps, which is the pipeline's to draw: then there is no next step.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = copy.deepcopy(scheduler)
+        for stand_in in ("scale_model_input", "step"):  # the original's: they are not copied with what they belong to
+            vars(self.scheduler).pop(stand_in, None)
+
+    def begin(self, latents: Latents) -> Latents:
+        """What it steps with: the pipeline's own latents."""
+        return latents
+
+    def given(self, state: Latents, time: Tensor) -> Latents:
+        """What the denoiser is given of them: scaled as the pipeline scales them."""
+        scaled: Tensor = self.scheduler.scale_model_input(state, time)
+        return scaled
+
+    def step(self, guided: Latents, time: Tensor, then: Tensor, state: Latents) -> Latents | None:
+        """The pipeline's next latents; `None` if noise was drawn."""
+        generator = torch.Generator().manual_seed(0)
+        options = {"generator": generator} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
+        with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+            before = generator.get_state(), torch.get_rng_state()
+            stepped: Tensor = self.scheduler.step(guided, time, state, **options, return_dict=False)[0]
+            drew = any(map(_differ, before, (generator.get_state(), torch.get_rng_state())))
+        return None if drew else stepped
+
+
+class LargeSteps:
+    """DDIM without noise (Song et al., 2021, arXiv:2010.02502, equation 12), whatever scheduler the pipeline has.
+
+    Latents are of variance 1 all the way, as `scaled` makes the pipeline's at the first step.
+    """
+
+    def __init__(self, scheduler: Any, scaled: Callable[[Latents], Latents]) -> None:
+        self.scheduler, self.scaled = scheduler, scaled
+
+    def begin(self, latents: Latents) -> Latents:
+        """The scaled latents."""
+        return self.scaled(latents)
+
+    def given(self, state: Latents, time: Tensor) -> Latents:
+        """They are what the denoiser is given."""
+        return state
+
+    def step(self, guided: Latents, time: Tensor, then: Tensor, state: Latents) -> Latents:
+        """From one noise level to the other in a straight line."""
+        clean, noise = parts_of(self.scheduler, guided, state, time)
+        signal = signal_at(self.scheduler, then)
+        return (math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise).to(state)
+
+
+class Ahead:
+    """Follows starts of a call's images under the pipeline's guidance; nothing of the pipeline is touched.
+
+    Raises `AttnregError` for a run that does not begin with noise, and for a noise schedule that is not known.
+    """
+
+    def __init__(self, pipe: Any, look: Look, call: Call, scaled: Callable[[Latents], Latents]) -> None:
+        self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
+        scheduler = pipe.scheduler
+        kind = scheduler.config.get("prediction_type", "epsilon")
+        if getattr(scheduler, "alphas_cumprod", None) is None or kind not in ("epsilon", "v_prediction", "sample"):
+            raise AttnregError(
+                "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
+                f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
+                "choose DDIM, Euler, DPM++ or a method that edits attention"
+            )
+        self.times: Tensor = scheduler.timesteps
+        began = torch.as_tensor(call.arguments["timestep"]).flatten()[0].to(self.times)
+        if began != self.times[0]:
+            raise AttnregError(
+                f"expected a run that begins with noise, at time step {float(self.times[0]):g}, got one that begins at "
+                f"{float(began):g}, from a picture; other noise would wipe it out: choose a method that edits attention"
+            )
+        self.draws_noise = False
+        """Whether the pipeline's scheduler was seen to draw noise in its steps."""
+
+    def follow(self, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool = False) -> Followed:
+        """Where the latents lead, under the prompts of those rows, one each, denoised at the stops.
+
+        closely: in every step up to the last stop, as the pipeline itself would. So it is done anyway if the stops
+        leave none out; but never with a scheduler that draws noise.
+        """
+        every = tuple(range(stops[-1] + 1))
+        if not self.draws_noise and (closely or every == stops):
+            followed = self._walk(OwnSteps(self.pipe.scheduler), rows, latents, every)
+            if followed is not None:
+                return followed
+            self.draws_noise = True
+        followed = self._walk(LargeSteps(self.pipe.scheduler, self.scaled), rows, latents, stops)
+        assert followed is not None
+        return followed
+
+    def _walk(
+        self, solver: OwnSteps | LargeSteps, rows: Sequence[int], latents: Latents, stops: Sequence[int]
+    ) -> Followed | None:
+        others = self.call.unconditional_rows()
+        without = [] if others is None else [others[row % self.call.images] for row in rows]
+        # In the order of the batch: asked of all of it, the denoiser is asked what the pipeline will ask.
+        batch = sorted({*rows, *without})
+        places = {row: place for some in (rows, without) for place, row in enumerate(some)}
+        prompted, plain = [batch.index(row) for row in rows], [batch.index(row) for row in without]
+        extra = self.call.sample[batch, latents.shape[1] :]
+        asked: Asked = []
+        state = solver.begin(latents)
+        for stop, after in zip(stops, (*stops[1:], None), strict=True):
+            time = self.times[stop]
+            own = solver.given(state, time)
+            sample = torch.cat([own[[places[row] for row in batch]].to(extra), extra], 1)
+            arguments = self.call.given(timestep=time).of_rows(batch, sample=sample)
+            if after is None:
+                output, maps = self.look.by_layer(self.call, arguments, prompted)
+            else:
+                output = self.call.denoise(**arguments)
+            asked.append((sample, time, output))
+            predicted = prediction_in(output)[:, : latents.shape[1]]
+            guided = predicted[prompted]
+            if plain:
+                guided = predicted[plain] + float(self.pipe.guidance_scale) * (guided - predicted[plain])
+            if after is None:
+                clean, _ = parts_of(self.pipe.scheduler, guided, own, time)
+                return Followed(clean, maps, asked)
+            stepped = solver.step(guided, time, self.times[after], state)
+            if stepped is None:
+                return None
+            state = stepped
+        raise AssertionError("no stops")
+
+
+class Foreseen:
+    """What the denoiser returned when starts were followed, for a pipeline that then goes the same way."""
+
+    def __init__(self, call: Call, asked: Asked) -> None:
+        self.call, self.asked = call, asked
+
+    def recall(self, arguments: Mapping[str, Any]) -> Any | None:
+        """What it returned for the very same, to the bit; `None`, from then on, once it is asked something else."""
+        if not self.asked:
+            return None
+        (sample, timestep, output), *self.asked = self.asked
+        if _alike(arguments, self.call.given(sample=sample, timestep=timestep).arguments):
+            return output
+        self.asked = []
+        return None
+
+
+def parts_of(scheduler: Any, predicted: Latents, sample: Latents, time: Tensor) -> tuple[Latents, Latents]:
+    """The picture and the noise that a sample of variance 1 is made of, as they are predicted, in float32."""
+    kind, signal = scheduler.config.get("prediction_type", "epsilon"), signal_at(scheduler, time)
+    predicted, noisy, a, s = predicted.float(), sample.float(), math.sqrt(signal), math.sqrt(1 - signal)
+    if kind == "epsilon":
+        return (noisy - s * predicted) / a, predicted
+    if kind == "v_prediction":
+        return a * noisy - s * predicted, a * predicted + s * noisy
+    return predicted, (noisy - a * predicted) / s
+
+
+def signal_at(scheduler: Any, time: Tensor) -> float:
+    """The share of signal of a scheduler's latents at a time step: see `share_of_signal`."""
+    return share_of_signal(scheduler.alphas_cumprod, float(time))
+
+
+def share_of_signal(alphas: Float[Tensor, " time"], timestep: float) -> float:
+    """Alpha bar at a time step, which may lie between two (Karras' noise levels do): interpolated geometrically.
+
+    Kept above 0, where a schedule that ends in pure noise has no logarithm.
+    """
+    low = min(max(math.floor(timestep), 0), len(alphas) - 1)
+    high = min(low + 1, len(alphas) - 1)
+    below, above = (math.log(max(float(alphas[at]), 1e-8)) for at in (low, high))
+    return math.exp(below + (above - below) * min(max(timestep - low, 0.0), 1.0))
+
+
+def _differ(first: Tensor, second: Tensor) -> bool:
+    return not torch.equal(first, second)
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two arguments of a denoiser are the same, whatever they are made of."""
+    if first is second:
+        return True
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.dtype == second.dtype and first.device == second.device and torch.equal(first, second)
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_alike(first[name], second[name]) for name in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_alike, first, second))
+    return bool(type(first) is type(second) and first == second)
