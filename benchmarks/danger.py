@@ -32,6 +32,9 @@ from benchmarks.drawing import drawn, pixel_distance
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "3 passes to .5": {"passes": 3},
+    "the first 5 of the steps": {"passes": 5, "until": 4 / 12},
+    "the first 4 of the steps": {"passes": 4, "until": 3 / 12},
+    "the first 3 of the steps": {"passes": 3, "until": 2 / 12},
     "12 passes to the end": {"passes": 12, "until": 1.0},
     "read at .4": {"noise": 0.4},
     "read at .7": {"noise": 0.7},

@@ -33,8 +33,8 @@ class Look:
         self.denoiser, self.layers = denoiser, layers
         self.text, self.image = tuple(text), tuple(image)
         """Names of the layers over the text and over the picture that are looked at."""
-        self.seen: dict[str, Float[Tensor, "row pixel key"]] | None = None
-        """Attention by layer, summed over its heads, and their number; `None` outside of a pass."""
+        self.seen: dict[str, Tensor] | None = None
+        """Attention by layer, (row, pixel, key), summed over heads, and their number; `None` outside of a pass."""
         self.heads: dict[str, int] = {}
         self.rows: Sequence[int] | None = None
         """Whose attention is noted in a pass that goes on when all has been seen; else it is the first row's."""
@@ -94,8 +94,8 @@ class Look:
 
     def _pass(
         self, call: Call, arguments: dict[str, Any], rows: Sequence[int] | None = None
-    ) -> tuple[dict[str, Float[Tensor, "row pixel key"]], Any]:
-        """One pass: attention by layer, summed over heads, of the first row.
+    ) -> tuple[dict[str, Tensor], Any]:
+        """One pass: attention by layer, (row, pixel, key), summed over heads, of the first row.
 
         Or of the rows that are named; then what is returned as well, else the pass ends when all has been seen.
         """
@@ -114,7 +114,7 @@ class Look:
             )
         return seen, output
 
-    def _mean(self, seen: dict[str, Float[Tensor, "pixel key"]], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
+    def _mean(self, seen: dict[str, Tensor], names: Sequence[str]) -> Float[Tensor, "pixel key"]:
         """The mean over the heads of several layers. Raises `AttnregError` if their maps differ in size."""
         sizes = {name: len(seen[name]) for name in names}
         if len(set(sizes.values())) > 1:
