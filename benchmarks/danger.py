@@ -41,7 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """What is told of a way of scoring -> its settings."""
 ENOUGH = (0.6, 0.9, 1.1, 1.3, 1.6, 2.0)
-GOOD = (2.0, 3.0, 1e9)
+GOOD = (1.6, 2.0, 3.0, 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ class BestStart(CheckedSettings):
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
     starts: int = setting(8, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
     enough: float = setting(1.1, number(0.0), "the score with which the given start is kept without trying others")
-    good: float = setting(3.0, number(0.0), "the score with which another start is taken without trying more")
+    good: float = setting(2.0, number(0.0), "the score with which another start is taken without trying more")
     passes: int = setting(
         7, whole_number(1, 1000), "how many times another start is denoised until its picture is read"
     )
