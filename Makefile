@@ -52,6 +52,8 @@ results: $(VENV)/.test
 	$(BIN)/attnreg bench table out/full --readme README.md
 	$(BIN)/python -m benchmarks.renderings out/renderings
 	$(BIN)/attnreg bench distances out/full --reference out/renderings --out docs/results/distances.md
+	$(BIN)/attnreg bench run docs/results/seeds.yaml --out out/seeds
+	$(BIN)/attnreg bench table out/seeds --format csv --out docs/results/seeds.csv
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket

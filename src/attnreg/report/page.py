@@ -162,6 +162,5 @@ def _notes(summaries: Sequence[Summary], wishes: Wishes) -> list[str]:
         "Gained / lost: pictures that the score calls right with the method and wrong without it, and the reverse. "
         "Win / tie / loss: prompts whose mean is higher, equal, lower.",
         "Seconds: mean wall-clock time of one picture. Extra time: time with the method over time without it, same "
-        "prompt and seed, minus one; median over prompts, interval between order statistics. Distance: from the "
-        "unmodified picture of the same seed.",
+        "prompt and seed, minus one; mean over prompts. Distance: from the unmodified picture of the same seed.",
     ]

@@ -117,7 +117,7 @@ def summarise(
                 mean=mean_of(judged, score, resamples),
                 compared=compared.get((score, method)),
                 seconds=fmean(timed) if (timed := [r.seconds for r in drawn if r.seconds > 0]) else None,
-                extra=None if method == UNMODIFIED else extra_time(drawn, baseline),
+                extra=None if method == UNMODIFIED else extra_time(drawn, baseline, resamples),
                 distance=_distance(drawn, method, distance, resamples),
                 peak_bytes=max((record.peak_bytes for record in drawn if record.peak_bytes is not None), default=None),
             )
