@@ -27,7 +27,7 @@ class Starts:
     """Chooses the starts of a pipeline's pictures among those that an edit tries.
 
     The given starts of all images are followed together, in every step and by the scheduler's own rule, as the pipeline
-    would go on with them; if they are kept it does, and what was predicted then is not computed again. Others are
+    would go on with them; if all are kept it does, and what was predicted then is not computed again. Others are
     followed in the steps that the edit names, large ones where the pipeline takes many.
 
     The picture that a start leads to is then read: noise is laid over it, and the denoiser restores it, once under the
