@@ -48,8 +48,8 @@ def test_lora_is_heeded() -> None:
     assert torch.equal(before, draw(pipe))
 
 
-def with_ip_adapter() -> Any:
-    """A pipeline with an IP-Adapter loaded by diffusers' own code, from random weights in the published layout."""
+def with_ip_adapter(count: int = 1) -> Any:
+    """A pipeline with IP-Adapters loaded by diffusers' own code, from random weights in the published layout."""
     pipe = tiny.stable_diffusion()
     torch.manual_seed(4)
     attention: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ def with_ip_adapter() -> Any:
         "norm.bias": torch.zeros(tiny.CONTEXT),
     }
     assert isinstance(pipe, IPAdapterMixin)
-    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": attention}])
+    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": attention}] * count)
     return pipe
 
 

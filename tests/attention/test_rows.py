@@ -42,6 +42,15 @@ def test_a_negative_prompt_that_reads_like_the_prompt() -> None:
     assert rows_of_images(hidden[:2], hidden[:2], hidden[:2]) == [(0, 0), (1, 1)], "guidance off"
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_negative_prompt_that_is_another_images_prompt(copies: int) -> None:
+    """And one image's prompt is empty, as are the others' negative prompts."""
+    prompts = torch.cat([embedding(name) for name in (1, 2, 0)])
+    negative = torch.cat([embedding(name) for name in (2, 1, 0)])
+    hidden = torch.cat([negative, *[prompts] * copies])
+    assert rows_of_images(hidden, prompts, negative) == [(3 + i, i % 3) for i in range(3 * copies)]
+
+
 @pytest.mark.parametrize("hidden", [embedding(2), torch.cat([embedding(1)] * 3), torch.ones(2, 4, 2)])
 def test_embeddings_that_do_not_fit(hidden: torch.Tensor) -> None:
     with pytest.raises(AttnregError, match="embedding"):

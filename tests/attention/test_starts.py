@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +11,20 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPAGPipeline,
+    StableDiffusionUpscalePipeline,
     UniPCMultistepScheduler,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig
 from torch import Tensor
 
 import tiny
@@ -31,6 +36,7 @@ from attnreg.regulation.kinds import Chosen, Composed, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
 from attnreg.studio import account
+from test_company import with_ip_adapter
 from test_latents import PICTURE, SCHEDULERS, probabilities_of
 from test_regulate import FAMILIES, PROMPT, draw, everything_in
 
@@ -192,6 +198,118 @@ def test_what_was_foreseen_is_forgotten_when_a_picture_is_broken_off(sd1: Any) -
         calls = given_to(sd1, lambda: draw(sd1))
         assert torch.equal(draw(sd1), plain)
     assert len(calls) == 5
+
+
+def turn_adapter_down(pipe: Any) -> None:
+    pipe.set_ip_adapter_scale(0.0)
+
+
+def turn_lora_off(pipe: Any) -> None:
+    pipe.unet.disable_adapters()
+
+
+def enable_freeu(pipe: Any) -> None:
+    pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
+
+
+def write_to_a_weight(pipe: Any) -> None:
+    with torch.no_grad():
+        pipe.unet.conv_out.bias += 0.1
+
+
+def add_a_hook(pipe: Any) -> None:
+    pipe.unet.mid_block.register_forward_hook(lambda _module, _given, output: output + 0.1)
+
+
+@pytest.mark.parametrize(
+    "change", [turn_adapter_down, turn_lora_off, enable_freeu, write_to_a_weight, add_a_hook], ids=lambda c: c.__name__
+)
+def test_a_model_that_changes_on_the_way_is_asked_again(change: Any) -> None:
+    """A callback may do that, as diffusers' own for IP-Adapters does: what was foreseen was another model's."""
+    kept: list[Tensor] = []
+    pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(5))]
+
+    def go(changed: bool, regulated: bool) -> None:
+        pipe = with_ip_adapter() if change is turn_adapter_down else tiny.stable_diffusion()
+        options: dict[str, Any] = {"ip_adapter_image_embeds": pictures} if change is turn_adapter_down else {}
+        if change is turn_lora_off:
+            torch.manual_seed(2)
+            pipe.unet.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+
+        def at_the_end(_: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if changed and step == 1:
+                change(pipe)
+            return tensors
+
+        with regulate(pipe, config=BestStart(enough=0.0)) if regulated else nullcontext():
+            kept.append(draw(pipe, num_inference_steps=6, callback_on_step_end=at_the_end, **options))
+
+    for changed, regulated in ((True, False), (True, True), (False, True)):
+        go(changed, regulated)
+    plain, with_best_start, unchanged = kept
+    assert torch.equal(plain, with_best_start)
+    assert not torch.allclose(plain, unchanged), "else this test says nothing"
+
+
+def test_an_argument_that_is_written_to_is_another(sd1: Any) -> None:
+    def fade(_: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == 0:
+            tensors["prompt_embeds"].mul_(0.5)
+        return tensors
+
+    inputs = {"callback_on_step_end": fade, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    plain = draw(sd1, num_inference_steps=6, **inputs)
+    with regulate(sd1, config=BestStart(enough=0.0)):
+        assert torch.equal(draw(sd1, num_inference_steps=6, **inputs), plain)
+
+
+def test_a_gradient_goes_through_every_step(sd1: Any) -> None:
+    """The pipeline's call without its `no_grad`, as guidance by a reward is learnt."""
+
+    def gradient() -> Tensor:
+        latents = START.clone().requires_grad_()
+        options = {"height": 64, "width": 96, "num_inference_steps": 4, "output_type": "latent"}
+        type(sd1).__call__.__wrapped__(sd1, PROMPT, latents=latents, **options).images.sum().backward()
+        assert latents.grad is not None
+        return latents.grad
+
+    plain = gradient()
+    with regulate(sd1, config=BestStart(enough=0.0)):
+        assert torch.equal(gradient(), plain)
+
+
+def test_rescaled_guidance_is_foreseen_too(sd1: Any) -> None:
+    kept: list[Tensor] = []
+    options = {"num_inference_steps": 6, "guidance_rescale": 0.7}
+    plain = given_to(sd1, lambda: kept.append(draw(sd1, **options)))
+    with regulate(sd1, config=BestStart(enough=0.0)):
+        calls = given_to(sd1, lambda: kept.append(draw(sd1, **options)))
+    assert torch.equal(*kept)
+    assert len(calls) == len(plain) + 1, "the reading"
+
+
+@pytest.mark.parametrize("guess_mode", [False, True])
+def test_under_a_controlnet(guess_mode: bool) -> None:
+    """What it adds is made anew for a start that is exchanged, and for every start that is followed."""
+    pipe = tiny.quiet(
+        StableDiffusionControlNetPipeline(
+            **tiny.parts() | {"controlnet": tiny.controlnet()}, requires_safety_checker=False
+        )
+    )
+    options = {"image": PICTURE, "guess_mode": guess_mode}
+    plain, expected = draw(pipe, **options), draw(pipe, latents=START.clone(), **options)
+    objects = everything_in(pipe)
+    edit = Other(START[0] * pipe.scheduler.init_noise_sigma, read_with=("a dog and a dog",))
+    with regulate(pipe, config=edit):
+        torch.testing.assert_close(draw(pipe, **options), expected, rtol=1e-4, atol=1e-4)
+        draw(pipe, latents=torch.ones_like(START), **options)
+    assert objects == everything_in(pipe)
+    first, second = edit.seen
+    assert first.errors == pytest.approx(second.errors, rel=1e-4), "whatever the given start"
+    for one, other in zip(first.maps, second.maps, strict=True):
+        torch.testing.assert_close(one.cross, other.cross, rtol=1e-3, atol=1e-5)
+    with regulate(pipe, config=BestStart(enough=0.0)):
+        assert torch.equal(draw(pipe, **options), plain)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
@@ -367,14 +485,16 @@ def test_inpainting_with_further_channels() -> None:
     assert len(trace.starts[0].scores) == 3
 
 
-def test_a_run_that_begins_from_a_picture_is_refused() -> None:
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_a_run_that_begins_from_a_picture_is_refused(strength: float) -> None:
+    """At full strength too: the picture is still below the noise of the first step."""
     pipe = tiny.quiet(StableDiffusionImg2ImgPipeline(**tiny.parts(), requires_safety_checker=False))
     objects = everything_in(pipe)
     with (
         pytest.raises(AttnregError, match=r"from a picture.*method that edits attention"),
         regulate(pipe, config=BestStart()),
     ):
-        pipe(PROMPT, image=PICTURE, strength=0.5, num_inference_steps=4, output_type="latent")
+        pipe(PROMPT, image=PICTURE, strength=strength, num_inference_steps=4, output_type="latent")
     assert objects == everything_in(pipe)
 
 
@@ -384,14 +504,56 @@ def test_perturbed_attention_is_refused() -> None:
         draw(pipe, pag_scale=3.0)
 
 
-def test_another_noise_schedule_is_refused(sd1: Any) -> None:
-    config = sd1.scheduler
-    sd1.scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction", use_karras_sigmas=True),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_another_noise_schedule_is_refused(sd1: Any, scheduler: Any) -> None:
+    config, sd1.scheduler = sd1.scheduler, scheduler
     try:
-        with pytest.raises(AttnregError, match=r"noise schedule.*DPMSolver"), regulate(sd1, config=BestStart()):
+        with (
+            pytest.raises(AttnregError, match=rf"noise schedule.*{type(scheduler).__name__}"),
+            regulate(sd1, config=BestStart()),
+        ):
             draw(sd1)
     finally:
         sd1.scheduler = config
+
+
+def test_a_pipeline_that_does_not_tell_its_guidance_is_refused() -> None:
+    parts = tiny.parts(in_channels=7, num_class_embeds=1000) | {"low_res_scheduler": DDPMScheduler()}
+    parts["vae"].register_to_config(scaling_factor=0.08333)
+    pipe = StableDiffusionUpscalePipeline(**parts)
+    with pytest.raises(AttnregError, match=r"guidance_scale.*Upscale"), regulate(tiny.quiet(pipe), config=BestStart()):
+        pipe(PROMPT, image=PICTURE.resize((64, 64)), num_inference_steps=4, output_type="latent")
+
+
+def test_a_prompt_that_is_anothers_negative_prompt(sd1: Any) -> None:
+    """Each image of the batch gets what it gets alone, under methods of every kind."""
+    prompts = ["a cat and a dog", "a dog and a cat"]
+    search = BestStart(starts=4, enough=1e9, good=1e9)
+    for edit in (search, configure("attention-balance"), configure("composable-diffusion")):
+        with regulate(sd1, config=edit):
+            both = draw(sd1, prompts, negative_prompt=prompts[::-1])
+            for image, drawn in enumerate(both):
+                alone = draw(sd1, prompts[image], negative_prompt=prompts[1 - image], seed=image)
+                torch.testing.assert_close(drawn, alone[0], rtol=1e-3, atol=1e-3)
+
+
+def test_masks_of_ip_adapters_are_no_rows() -> None:
+    """Two masks, in a batch of two rows."""
+    pipe = with_ip_adapter(2)
+    pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    masks = torch.zeros(2, 1, 64, 96)
+    masks[0, :, :, :48], masks[1, :, :, 48:] = 1, 1
+    options = {"ip_adapter_image_embeds": pictures, "cross_attention_kwargs": {"ip_adapter_masks": masks}}
+    plain = draw(pipe, **options)
+    with regulate(pipe, config=BestStart(enough=0.0)):
+        assert torch.equal(draw(pipe, **options), plain)
 
 
 @given(st.floats(-10, 1010))

@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnreg.attention.call import Call, prediction_in
 from attnreg.attention.look import Look
+from attnreg.attention.unchanged import Unchanged
 from attnreg.regulation.edit import Maps
 from attnreg.types import AttnregError
 
 Latents = Float[Tensor, "image channel height width"]
-Asked = list[tuple[Tensor, Tensor, Any]]
-"""The sample and the time step that the denoiser was given, and what it returned, call by call."""
+Asked = list[tuple[dict[str, Any], Any]]
+"""What the denoiser was given, by name, and what it returned, call by call."""
 
 
 class Followed(NamedTuple):
@@ -97,7 +99,10 @@ class Ahead:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
         scheduler = pipe.scheduler
         kind = scheduler.config.get("prediction_type", "epsilon")
-        if getattr(scheduler, "alphas_cumprod", None) is None or kind not in ("epsilon", "v_prediction", "sample"):
+        known = getattr(scheduler, "alphas_cumprod", None) is not None
+        # Euler's time steps are logarithms of noise levels then, not places in that schedule.
+        known &= scheduler.config.get("timestep_type", "discrete") == "discrete"
+        if not known or kind not in ("epsilon", "v_prediction", "sample"):
             raise AttnregError(
                 "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
                 f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
@@ -105,10 +110,18 @@ class Ahead:
             )
         self.times: Tensor = scheduler.timesteps
         began = torch.as_tensor(call.arguments["timestep"]).flatten()[0].to(self.times)
-        if began != self.times[0]:
+        takes = inspect.signature(pipe.prepare_latents).parameters if hasattr(pipe, "prepare_latents") else {}
+        # Inpainting knows when it begins with noise alone; image-to-image at full strength still adds it to a picture.
+        if began != self.times[0] or ("image" in takes and "is_strength_max" not in takes):
             raise AttnregError(
-                f"expected a run that begins with noise, at time step {float(self.times[0]):g}, got one that begins at "
-                f"{float(began):g}, from a picture; other noise would wipe it out: choose a method that edits attention"
+                f"expected a run that begins with noise alone, at time step {float(self.times[0]):g}, got one that "
+                f"begins from a picture, at {float(began):g}; other noise would wipe it out: choose a method that "
+                "edits attention"
+            )
+        if call.unconditional_rows() is not None and not hasattr(pipe, "guidance_scale"):
+            raise AttnregError(
+                f"expected a pipeline that tells its guidance_scale, got {type(pipe).__name__}, whose starts cannot be "
+                "followed: choose a method that edits attention"
             )
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
@@ -150,11 +163,16 @@ class Ahead:
                 output, maps = self.look.by_layer(self.call, arguments, prompted)
             else:
                 output = self.call.denoise(**arguments)
-            asked.append((sample, time, output))
+            # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
+            before = asked[0][0] if asked else arguments
+            asked.append((before | {"sample": arguments["sample"], "timestep": time}, output))
             predicted = prediction_in(output)[:, : latents.shape[1]]
             guided = predicted[prompted]
             if plain:
+                prompted_alone = guided
                 guided = predicted[plain] + float(self.pipe.guidance_scale) * (guided - predicted[plain])
+                if rescale := float(getattr(self.pipe, "guidance_rescale", 0.0)):
+                    guided = rescale_noise_cfg(guided, prompted_alone, guidance_rescale=rescale)
             if after is None:
                 clean, _ = parts_of(self.pipe.scheduler, guided, own, time)
                 return Followed(clean, maps, asked)
@@ -168,15 +186,19 @@ class Ahead:
 class Foreseen:
     """What the denoiser returned when starts were followed, for a pipeline that then goes the same way."""
 
-    def __init__(self, call: Call, asked: Asked) -> None:
-        self.call, self.asked = call, asked
+    def __init__(self, denoiser: nn.Module, asked: Asked) -> None:
+        self.unchanged, self.asked = Unchanged(denoiser), asked
 
     def recall(self, arguments: Mapping[str, Any]) -> Any | None:
-        """What it returned for the very same, to the bit; `None`, from then on, once it is asked something else."""
+        """What it returned for the very same, to the bit; `None`, from then on, once it is asked something else.
+
+        Or once it is another than it was (a callback may turn an adapter off), or gradients are wanted, for which what
+        is remembered has no graph.
+        """
         if not self.asked:
             return None
-        (sample, timestep, output), *self.asked = self.asked
-        if _alike(arguments, self.call.given(sample=sample, timestep=timestep).arguments):
+        (given, output), *self.asked = self.asked
+        if not torch.is_grad_enabled() and _alike(arguments, given) and self.unchanged():
             return output
         self.asked = []
         return None

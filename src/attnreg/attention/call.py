@@ -85,7 +85,8 @@ class Call:
                 # A copy in any case: made in inference mode, a tensor cannot be kept for a backward pass.
                 return value[at.to(value.device)] if mine else value.clone()
             if isinstance(value, dict):
-                return {key: part(inner) for key, inner in value.items()}
+                # Masks of IP-Adapters are one an adapter, whatever the number of rows.
+                return {key: inner if key == "ip_adapter_masks" else part(inner) for key, inner in value.items()}
             if isinstance(value, list | tuple):
                 return type(value)([part(inner) for inner in value])
             return value

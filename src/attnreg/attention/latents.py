@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attnreg.attention.attending import Time, Words
 from attnreg.attention.call import Call, check_denoised_alone
+from attnreg.attention.controls import Controls
 from attnreg.attention.look import Look
 from attnreg.attention.starts import Starts
 from attnreg.regulation.edit import LatentEdit, Maps
@@ -42,6 +43,7 @@ class MovedLatents:
         self, pipe: Any, starts: Starts | None, edit: LatentEdit | None, look: Look | None, trace: Trace
     ) -> None:
         self.pipe, self.starts, self.edit, self.look, self.trace = pipe, starts, edit, look, trace
+        self.controls = Controls()
         self.forget()
 
     def forget(self) -> None:
@@ -52,6 +54,7 @@ class MovedLatents:
         """Before and after, until the scheduler has taken the step."""
         self.spared: set[int] = set()
         """Images whose start needs no help."""
+        self.controls.forget()
         if self.starts:
             self.starts.forget()
 
@@ -121,7 +124,7 @@ class MovedLatents:
 
         after = before.clone()
         if starts:
-            after, self.spared = starts.chosen(call, words, readings, before, scaled)
+            after, self.spared = starts.chosen(self.controls.attached(call), words, readings, before, scaled)
         call = rewritten(call)
         if moves:
             rows = sorted(call.first_rows.items())
@@ -131,7 +134,7 @@ class MovedLatents:
             return call
         self.moved = before, after
         sample = scaled(after.repeat(len(given) // call.images, 1, 1, 1)).to(call.sample)
-        return call.given(sample=torch.cat([sample, call.sample[:, before.shape[1] :]], 1))
+        return self.controls.attached(call).given(sample=torch.cat([sample, call.sample[:, before.shape[1] :]], 1))
 
     def _move(
         self,

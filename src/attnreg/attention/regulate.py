@@ -3,8 +3,8 @@
 Nothing of the model is replaced. While installed, some callables carry stand-ins set on the instances:
 `pipe.encode_prompt` (tells which prompt and which embeddings), the denoiser's `forward` (tells the step, the size of
 the latent and which rows of the batch belong to the prompt), the `forward` of each attention module that is edited or
-looked at and, for edits of the latent, two methods of the scheduler. Removing them restores the very objects that were
-there.
+looked at and, for edits of the latent, two methods of the scheduler and the `forward` of a ControlNet. Removing them
+restores the very objects that were there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from torch import nn
 
 from attnreg.attention.attending import Attending
 from attnreg.attention.edits import edits_of, kinds_of
@@ -86,6 +88,8 @@ class Installation:
             self._patch(self.denoiser, "forward", self.run.around_denoiser)
             for name, module in self.modules.items():
                 self._patch(module, "forward", lambda forward, n=name, m=module: self.layers.around(n, m, forward))
+            if self.latents and isinstance(getattr(self.pipe, "controlnet", None), nn.Module):
+                self._patch(self.pipe.controlnet, "forward", self.latents.controls.around)
             self._follow_scheduler()
         except BaseException:
             self.remove()

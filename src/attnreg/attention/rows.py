@@ -16,14 +16,15 @@ def rows_of_images(
 ) -> list[tuple[int, int]]:
     """`(row, image)` for every row of the batch `hidden` that holds an image's embedding.
 
-    No order of conditional and unconditional rows is assumed, nor whether there are any of the latter. An image may
-    have several rows (perturbed-attention guidance runs its prompt twice); images with the same prompt take its rows in
-    turn. Only where the negative prompt reads like the prompt itself, nothing tells their rows apart: then the first
-    ones are the negative's, as in every pipeline around a UNet.
+    Pipelines around a UNet stack blocks of one row an image, each of all prompts or of all negative prompts, in any
+    order (perturbed-attention guidance has the prompts twice). Where both read alike the first block is the negatives'.
+    In other batches each image's rows are looked for one by one; images with the same prompt take its rows in turn.
 
     Raises `AttnregError` if an image's embedding is in no row, or in a number of rows that does not go round.
     """
     wanted = embeddings.to(hidden)
+    if (blocks := _blocks(hidden, wanted, negative)) is not None:
+        return [(block * len(wanted) + image, image) for block in blocks for image in range(len(wanted))]
     pairs: list[tuple[int, int]] = []
     left = list(range(len(wanted)))
     while left:
@@ -43,3 +44,17 @@ def rows_of_images(
             )
         pairs += [(row, images[i % len(images)]) for i, row in enumerate(rows)]
     return pairs
+
+
+def _blocks(hidden: Tensor, wanted: Tensor, negative: Tensor | None) -> list[int] | None:
+    """Which blocks of the batch hold the prompts; `None` if it is not made of blocks of prompts and of negatives."""
+    if hidden.shape[1:] != wanted.shape[1:] or len(hidden) % len(wanted):
+        return None
+    without = None if negative is None or negative.shape != wanted.shape else negative.to(hidden)
+    blocks = hidden.split(len(wanted))
+    prompts = [number for number, block in enumerate(blocks) if torch.equal(block, wanted)]
+    if without is not None and len(blocks) > 1 and torch.equal(without, wanted):
+        prompts = prompts[1:]
+    others = [block for number, block in enumerate(blocks) if number not in prompts]
+    fitting = all(without is not None and torch.equal(block, without) for block in others)
+    return prompts if prompts and fitting else None

@@ -143,7 +143,7 @@ class Run:
                 call = begin_eagerly(*args, **kwargs)
                 output = recall_eagerly(call, *args, **kwargs)
                 if output is None:
-                    output = original(**call.arguments) if call else original(*args, **kwargs)
+                    output = call.denoise(**call.arguments) if call else original(*args, **kwargs)
                 return end_eagerly(call, output) if call else output
             except BaseException:
                 self.forget()

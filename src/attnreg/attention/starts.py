@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attnreg.attention.ahead import Ahead, Asked, Followed, Foreseen, Latents, parts_of, signal_at
 from attnreg.attention.call import Call, denoised_under
+from attnreg.attention.controls import CONTROL
 from attnreg.attention.look import Look
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, EncodedText, Guess, StartEdit
@@ -63,8 +64,10 @@ class Starts:
         if not any(words):
             return latents, set()
         ahead = Ahead(self.pipe, self.look, call, scaled)
+        # What a ControlNet adds is the pipeline's to compute, in each step anew: there is nothing to be handed back.
+        closely = CONTROL not in call.arguments
         rows = dict(sorted((row % call.images, row) for row in call.first_rows.values()))
-        given = ahead.follow(list(rows.values()), latents, self.edit.stops(len(ahead.times)), closely=True)
+        given = ahead.follow(list(rows.values()), latents, self.edit.stops(len(ahead.times)), closely)
         after, spared, known = latents.clone(), set[int](), given.asked
         for image, row in sorted(call.first_rows.items()):
             place, one = row % call.images, words[image]
@@ -78,7 +81,7 @@ class Starts:
                 spared.add(image)
             if chosen.number:
                 known = asked
-        self.foreseen = Foreseen(call, known)
+        self.foreseen = Foreseen(self.look.denoiser, known)
         return after, spared
 
     def _best(
