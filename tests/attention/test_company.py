@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    StableDiffusionAdapterPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPAGPipeline,
+    T2IAdapter,
 )
 from diffusers.loaders import IPAdapterMixin
 from peft import LoraConfig
@@ -27,6 +29,9 @@ from attnreg import (
     remove_attention_regulation,
 )
 from attnreg.methods.best_start import BestStart
+from attnreg.methods.composable_diffusion import ComposableDiffusion
+from attnreg.methods.prompt_weighting import PromptWeighting
+from attnreg.methods.structured_diffusion import StructuredDiffusion
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
@@ -239,6 +244,61 @@ def test_textual_inversion_of_several_vectors_wants_columns() -> None:
     with pytest.raises(AttnregError, match=r"change places.*<toy>"), regulate(pipe, [7], BestStart()):
         draw(pipe, "a <toy> and a cat")
     assert objects == everything_in(pipe)
+
+
+def test_placeholders_are_written_out_once() -> None:
+    """Methods that encode other texts meet the prompt's own words: one that next to nothing weighs changes nothing."""
+    pipe = tiny.stable_diffusion()
+    pipe.load_textual_inversion(torch.randn(3, tiny.CONTEXT), token="<toy>")
+    prompt, targets = "a <toy> and a cat", [(2, 3, 4), 7]
+    plain = draw(pipe, prompt)
+    for edit in (PromptWeighting(weight=1 - 1e-6), StructuredDiffusion(strength=1e-6)):
+        with regulate(pipe, targets, edit):
+            torch.testing.assert_close(draw(pipe, prompt), plain, rtol=1e-3, atol=1e-3)
+    with regulate(pipe, [(1, 2, 3)], ComposableDiffusion()):
+        alone = draw(pipe, "<toy>")
+    torch.testing.assert_close(alone, draw(pipe, "<toy>"), rtol=1e-4, atol=1e-4)
+
+
+def test_padding_that_the_pipeline_hides_stays_hidden() -> None:
+    pipe = tiny.stable_diffusion()
+    pipe.text_encoder.config.use_attention_mask = True
+    seen: list[Tensor] = []
+    pipe.text_encoder.register_forward_pre_hook(
+        lambda _module, _args, given: seen.append(given["attention_mask"]), with_kwargs=True
+    )
+    with regulate(pipe, ["cat"], PromptWeighting(weight=0.5)):
+        draw(pipe, num_inference_steps=2)
+    masks = {tuple(mask[0].tolist()) for mask in seen}
+    without = [mask for mask in masks if mask[2] == 0]
+    assert len(without) == 1
+    assert all(sum(mask[10:]) == 0 for mask in masks), "of the padding nothing is seen"
+
+
+def test_an_adapter_whose_features_the_denoiser_takes_out_of_their_list() -> None:
+    """A T2I-Adapter's: phrases that are denoised beside the prompt find them there again."""
+    torch.manual_seed(9)
+    adapter = T2IAdapter(in_channels=3, channels=[32] * 4, num_res_blocks=1, downscale_factor=8).eval()
+    parts = tiny.parts() | {"adapter": adapter}
+    pipe = tiny.quiet(StableDiffusionAdapterPipeline(**parts, requires_safety_checker=False))
+    plain = draw(pipe, "cat", image=PICTURE)
+    assert not torch.allclose(plain, draw(pipe, "cat", image=PICTURE, adapter_conditioning_scale=0.0), atol=0.1)
+    with regulate(pipe, ["cat"], ComposableDiffusion()):
+        torch.testing.assert_close(draw(pipe, "cat", image=PICTURE), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_that_a_callback_writes_to() -> None:
+    """An edit of the embeddings does not put its own in their place as if nothing had been written."""
+
+    def fade(_: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == 0:
+            tensors["prompt_embeds"].mul_(0.5)
+        return tensors
+
+    pipe = tiny.stable_diffusion()
+    options = {"callback_on_step_end": fade, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    with pytest.raises(AttnregError, match="a callback writes to them"), regulate(pipe, config=PromptWeighting()):
+        draw(pipe, **options)
 
 
 def test_a_denoiser_that_escapes_is_noticed() -> None:

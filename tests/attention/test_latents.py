@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 import tiny
-from attnreg import AttnregError, regulate
+from attnreg import AttnregError, apply_attention_regulation, regulate, remove_attention_regulation
 from attnreg.methods.attend_and_excite import AttendAndExcite
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from test_regulate import PROMPT, draw, everything_in
@@ -110,22 +110,57 @@ def test_the_step_is_taken_from_the_moved_latents(sd1: Any, kind: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "steps"),
+    ("make", "count", "steps"),
     [
-        (lambda config: PNDMScheduler.from_config(config, skip_prk_steps=True), [0, 2, 3]),
-        (HeunDiscreteScheduler.from_config, [0, 2, 4]),
-        (DPMSolverSinglestepScheduler.from_config, [0, 2]),
+        (lambda config: PNDMScheduler.from_config(config, skip_prk_steps=True), 3, [0, 2, 3]),
+        (lambda config: PNDMScheduler.from_config(config, skip_prk_steps=False), 4, [0, 4, 8, 12]),
+        (HeunDiscreteScheduler.from_config, 3, [0, 2, 4]),
+        (DPMSolverSinglestepScheduler.from_config, 3, [0, 2]),
     ],
 )
-def test_a_step_that_only_corrects_moves_nothing(sd1: Any, make: Any, steps: list[int]) -> None:
+def test_a_step_that_only_corrects_moves_nothing(sd1: Any, make: Any, count: int, steps: list[int]) -> None:
     """PNDM's second call, Heun's every second start from the latents of the one before: an update would be lost."""
     config, sd1.scheduler = sd1.scheduler, make(sd1.scheduler.config)
     try:
         with regulate(sd1, config=Push()) as trace:
-            draw(sd1, num_inference_steps=3)
+            draw(sd1, num_inference_steps=count)
     finally:
         sd1.scheduler = config
     assert [one.step for one in trace.updates] == steps
+
+
+def pipelines_that_share(part: str) -> list[Any]:
+    """Two with denoisers of their own, and one scheduler or one ControlNet."""
+    shared = tiny.parts() | {"controlnet": tiny.controlnet()}
+    kept = {part: shared[part]}
+    return [
+        tiny.quiet(StableDiffusionControlNetPipeline(**made | kept, requires_safety_checker=False))
+        for made in (shared, tiny.parts() | {"controlnet": tiny.controlnet()})
+    ]
+
+
+@pytest.mark.parametrize("part", ["scheduler", "controlnet"])
+@pytest.mark.parametrize("first_away", [0, 1])
+def test_two_pipelines_may_share(part: str, first_away: int) -> None:
+    """Each is drawn as it is alone, however often they take turns; whoever goes first, nothing stays behind."""
+    pipes = pipelines_that_share(part)
+    expected, before = [], [everything_in(pipe) for pipe in pipes]
+    for pipe in pipes:
+        with regulate(pipe, config=Push()):
+            expected.append(draw(pipe, image=PICTURE))
+    for pipe in pipes:
+        apply_attention_regulation(pipe, Push())
+    for _ in range(3):
+        for pipe, one in zip(pipes, expected, strict=True):
+            assert torch.equal(draw(pipe, image=PICTURE), one)
+    step, depth = pipes[0].scheduler.step, 0
+    while step := getattr(step, "__wrapped__", None):
+        depth += 1
+    assert depth == (2 if part == "scheduler" else 1)
+    remove_attention_regulation(pipes[first_away])
+    assert torch.equal(draw(pipes[1 - first_away], image=PICTURE), expected[1 - first_away])
+    remove_attention_regulation(pipes[1 - first_away])
+    assert before == [everything_in(pipe) for pipe in pipes]
 
 
 def test_a_scheduler_that_keeps_its_own_latents_is_refused(sd1: Any) -> None:

@@ -16,11 +16,14 @@ from attnreg import (
     AttentionRegulation,
     AttnregError,
     apply_attention_regulation,
+    configure,
     regulate,
     remove_attention_regulation,
 )
 from attnreg.attention.families import family_of
 from attnreg.attention.regulate import Installation
+from attnreg.methods.attention_scaling import AttentionScaling
+from attnreg.regulation.balance import AttentionBalance
 
 FAMILIES = {
     "sd1": tiny.stable_diffusion,
@@ -369,11 +372,58 @@ def test_embeddings_of_the_regulated_block_may_be_handed_back(pipe: Any) -> None
     torch.testing.assert_close(again, expected)
 
 
-def draw_embedded(pipe: Any, embeddings: Tensor, negative: Tensor) -> Tensor:
-    return pipe(
-        prompt_embeds=embeddings, negative_prompt_embeds=negative, generator=torch.Generator().manual_seed(0),
-        height=64, width=96, num_inference_steps=4, output_type="latent",
-    ).images  # fmt: skip
+def draw_embedded(pipe: Any, embeddings: Tensor, negative: Tensor, **options: Any) -> Tensor:
+    defaults = {"generator": torch.Generator().manual_seed(0), "num_inference_steps": 4, "output_type": "latent"}
+    given = {"prompt_embeds": embeddings, "negative_prompt_embeds": negative, "height": 64, "width": 96}
+    return pipe(**given | defaults | options).images
+
+
+@pytest.mark.parametrize("method", ["attention-balance", "composable-diffusion", "prompt-weighting", "best-start"])
+def test_embeddings_may_be_handed_back_for_several_images_each(sd1: Any, method: str) -> None:
+    """And once more for another number of them."""
+    with regulate(sd1, config=configure(method)) as trace:
+        embeddings, negative = sd1.encode_prompt(PROMPT, "cpu", 1, True)
+        for count in (2, 1, 3):
+            generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
+            again = draw_embedded(sd1, embeddings, negative, num_images_per_prompt=count, generator=generators)
+            assert trace.images_per_prompt == count
+            with regulate(sd1, config=configure(method)):
+                expected = draw(sd1, num_images_per_prompt=count)
+            torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("before", [None, AttentionScaling()])
+def test_what_is_applied_or_removed_inside_of_a_block_ends_with_it(before: Any) -> None:
+    pipe = tiny.stable_diffusion()
+    objects = everything_in(pipe)
+    if before:
+        apply_attention_regulation(pipe, before)
+    expected = draw(pipe)
+    for inside in (lambda: apply_attention_regulation(pipe), lambda: remove_attention_regulation(pipe)):
+        with regulate(pipe, config=AttentionRegulation()):
+            inside()
+        assert torch.equal(draw(pipe), expected)
+    remove_attention_regulation(pipe)
+    assert objects == everything_in(pipe)
+
+
+def test_a_unet_whose_attention_is_all_over_text() -> None:
+    """As the one of the upscaler: both attentions of a block are regulated; what wants the other kind says so."""
+    pipe = tiny.stable_diffusion(only_cross_attention=True)
+    with regulate(pipe, config=AttentionBalance(layers=("all",))) as trace:
+        draw(pipe)
+    over_text = [name for name, module in pipe.unet.named_modules() if getattr(module, "is_cross_attention", False)]
+    assert trace.layers == tuple(over_text)
+    assert any(name.endswith("attn1") for name in over_text)
+    for method in ("dense-diffusion", "self-cross"):
+        with pytest.raises(AttnregError, match="look at one another"), regulate(pipe, config=configure(method)):
+            draw(pipe)
+
+
+@pytest.mark.parametrize("targets", [5, "cat", {"cat", "dog"}, (word for word in ["cat"])])
+def test_targets_that_are_no_list(sd1: Any, targets: Any) -> None:
+    with pytest.raises(AttnregError, match=r"targets: expected a list of words"):
+        Installation(sd1, None, targets)
 
 
 @pytest.mark.parametrize(("config", "targets"), [(None, AttentionRegulation()), (["cat"], None)])

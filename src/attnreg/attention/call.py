@@ -52,6 +52,10 @@ class Call:
         """The same call with other values of some arguments."""
         return replace(self, arguments=self.arguments | arguments)
 
+    def run(self) -> Any:
+        """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
+        return self.denoise(**{name: _contained(value) for name, value in self.arguments.items()})
+
     def unconditional_rows(self) -> dict[int, int] | None:
         """For every image the row without its prompt; `None` if guidance is off.
 
@@ -94,6 +98,13 @@ class Call:
         return {name: others[name] if name in others else part(value) for name, value in self.arguments.items()} | {
             name: value for name, value in others.items() if name not in self.arguments
         }
+
+
+def _contained(value: Any) -> Any:
+    """Lists and dictionaries copied, what is in them as it is."""
+    if isinstance(value, dict):
+        return {key: _contained(inner) for key, inner in value.items()}
+    return [_contained(inner) for inner in value] if isinstance(value, list) else value
 
 
 def denoised_under(call: Call, rows: Sequence[int], texts: Sequence[EncodedText], **others: Any) -> Tensor:

@@ -65,8 +65,11 @@ def layers_nearest_reference(unet: nn.Module, names: Sequence[str]) -> list[str]
 
 
 def is_unet_cross_attention(name: str, module: nn.Module) -> bool:
-    """Whether the module is the second attention of a UNet's transformer block, and attends to the text."""
-    return name.endswith(".attn2") and bool(getattr(module, "is_cross_attention", False))
+    """Whether the module is an attention of a UNet's transformer block that attends to the text.
+
+    The second one, and the first as well in a UNet of `only_cross_attention`.
+    """
+    return name.endswith((".attn1", ".attn2")) and bool(getattr(module, "is_cross_attention", False))
 
 
 def unet_self_attention(name: str) -> str:
@@ -140,5 +143,14 @@ def select_layers(family: Family, denoiser: nn.Module, wanted: Sequence[str]) ->
 
 
 def beside(family: Family, denoiser: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules beside the named text-attention layers in which image positions look at one another, by name."""
-    return {name: denoiser.get_submodule(name) for name in map(family.image_attention, layers)}
+    """The modules beside the named text-attention layers in which image positions look at one another, by name.
+
+    Raises `AttnregError` where they look at text instead.
+    """
+    found = {name: denoiser.get_submodule(name) for name in map(family.image_attention, layers)}
+    if looking := [name for name, module in found.items() if family.is_text_attention(name, module)]:
+        raise AttnregError(
+            f"expected a model whose image positions look at one another, got one with text in {looking[0]} as well; "
+            "choose a method that edits attention over the text alone"
+        )
+    return found

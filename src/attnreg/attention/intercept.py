@@ -32,12 +32,23 @@ class Patch:
     def __init__(self, owner: Any, name: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self.owner, self.name, self.replace = owner, name, replace
         self.before = vars(owner).get(name, _ABSENT)
-        self.stand_in = replace(getattr(owner, name))
+        stand_in: Any = replace(getattr(owner, name))
+        stand_in.attnreg_patch = self
+        self.stand_in = stand_in
         setattr(owner, name, self.stand_in)
 
     def undo(self) -> None:
-        """Put back what was there. If someone has patched over us since, their stand-in keeps its place."""
-        if vars(self.owner).get(self.name) is not self.stand_in:
+        """Put back what was there. If someone has patched over us since, their stand-in keeps its place.
+
+        If that was another of these, it will put back what was there before us.
+        """
+        on_top = vars(self.owner).get(self.name)
+        if on_top is not self.stand_in:
+            above = getattr(on_top, "attnreg_patch", None)
+            while above is not None and above.before is not self.stand_in:
+                above = getattr(above.before, "attnreg_patch", None)
+            if above is not None:
+                above.before = self.before
             return
         if self.before is _ABSENT:
             delattr(self.owner, self.name)

@@ -173,15 +173,18 @@ class MovedLatents:
 def _heeds_latents(scheduler: Any) -> bool:
     """Whether the scheduler's next step starts from the latents that it is given.
 
-    Heun's and like schedulers, and single-step DPM++, make a step of several calls of the denoiser, all but the first
-    of which only correct its direction; PNDM's second call does so too. Raises `AttnregError` for schedulers that
-    correct the step before in every one, from latents that they keep.
+    Heun's and like schedulers, single-step DPM++ and PNDM's Runge-Kutta steps make a step of several calls of the
+    denoiser, all but the first of which only correct its direction; without Runge-Kutta steps PNDM's second call does
+    so too. Raises `AttnregError` for schedulers that correct the step before in every one, from latents that they keep.
     """
     if hasattr(scheduler, "last_sample"):
         raise AttnregError(
             f"expected a scheduler that steps from the latents it is given, got {type(scheduler).__name__}, which "
             "steps from those of the step before; choose DDIM, Euler, Heun or DPM++"
         )
+    # PNDM's Runge-Kutta steps take four calls each.
+    if (call := getattr(scheduler, "counter", 0)) < len(getattr(scheduler, "prk_timesteps", ())):
+        return bool(call % 4 == 0)
     if not getattr(scheduler, "state_in_first_order", True):
         return False
     if orders := getattr(scheduler, "order_list", None):

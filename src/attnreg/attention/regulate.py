@@ -47,6 +47,10 @@ class Installation:
                 f"expected config=AttentionBalance(...) and targets=[...], got {type(wrong).__name__} as the "
                 f"{place}; name both arguments"
             )
+        if targets is not None and (isinstance(targets, str) or not isinstance(targets, Sequence)):
+            raise AttnregError(
+                f"targets: expected a list of words, phrases or token columns, got {targets!r}; write targets=['dog']"
+            )
         edits = edits_of(edit)
         self.family, self.denoiser = family_of(pipe)
         for name in ("encode_prompt", "tokenizer"):
@@ -107,9 +111,17 @@ class Installation:
                 "apply the regulation again"
             )
         for i, patch in enumerate(self.patches):
-            if getattr(getattr(patch.owner, patch.name), "attnreg_installation", None) is not self:
+            if not self._is_below(getattr(patch.owner, patch.name)):
                 self.patches[i] = Patch(patch.owner, patch.name, patch.replace)
         self._follow_scheduler()
+
+    def _is_below(self, stand_in: Any) -> bool:
+        """Whether a callable is a stand-in of this installation, or wraps one (of another pipeline that shares it)."""
+        while stand_in is not None:
+            if getattr(stand_in, "attnreg_installation", None) is self:
+                return True
+            stand_in = getattr(stand_in, "__wrapped__", None)
+        return False
 
     def _follow_scheduler(self) -> None:
         """Let the stand-ins of the scheduler be on the one that the pipeline has now."""
@@ -148,7 +160,7 @@ def installed_on(pipe: Any) -> Installation | None:
 
     Raises `AttnregError` if its denoiser is regulated through another pipeline that shares it.
     """
-    own = getattr(getattr(pipe, "encode_prompt", None), "attnreg_installation", None)
+    own = _carried(pipe)
     _, denoiser = family_of(pipe)
     other = getattr(denoiser.forward, "attnreg_installation", None)
     if other is not None and other is not own and other.run.live:
@@ -156,6 +168,12 @@ def installed_on(pipe: Any) -> Installation | None:
             f"expected a denoiser of the pipeline's own, got one that is regulated through another pipeline "
             f"({type(other.pipe).__name__}); remove the regulation there first"
         )
+    return own
+
+
+def _carried(pipe: Any) -> Installation | None:
+    """The live installation whose stand-in a pipeline's own `encode_prompt` is."""
+    own = getattr(getattr(pipe, "encode_prompt", None), "attnreg_installation", None)
     return own if isinstance(own, Installation) and own.run.live else None
 
 
@@ -206,6 +224,8 @@ def regulate(
         yield installation.trace
         installation.run.warn_if_nothing_ran()
     finally:
+        if (now := _carried(pipe)) and now is not installation:  # applied inside of the block, in its place
+            now.remove()
         installation.remove()
         if previous:
             previous.install()

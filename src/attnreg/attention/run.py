@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import Any
 
@@ -22,6 +23,22 @@ from attnreg.attention.rows import rows_of_images
 from attnreg.attention.texts import Texts
 from attnreg.regulation.kinds import Embedded, EncodedText
 from attnreg.types import AttnregError, Trace
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was made of some prompts, each; nothing where nothing is to be heeded."""
+
+    words: Words = field(default_factory=list)
+    embedded: list[Embedded | None] = field(default_factory=list)
+    phrases: list[list[EncodedText]] = field(default_factory=list)
+    readings: list[list[EncodedText]] = field(default_factory=list)
+
+    def repeated(self, each: int) -> _Read:
+        """The same of so many images a prompt."""
+        if each == 1:
+            return self
+        return _Read(*([one for one in vars(self)[part.name] for _ in range(each)] for part in fields(self)))
 
 
 class Run:
@@ -43,11 +60,11 @@ class Run:
         self.layers, self.attending, self.latents = layers, attending, latents
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
-        self.words: Words = []
         self.embeddings: Tensor | None = None
-        self.embedded: dict[int, Embedded] = {}
-        self.phrases: list[list[EncodedText]] = []
-        self.readings: list[list[EncodedText]] = []
+        self.read = _Read()
+        """Of every image of this call."""
+        self.encoded: tuple[Tensor | None, _Read] = None, self.read
+        """What words last became: this may be handed back several times, for more images each."""
         self.nothing: EncodedText | None = None
         self.forget()
 
@@ -58,7 +75,7 @@ class Run:
         self.begun = False
         self.negative: Tensor | None = None
         self.seen: tuple[Tensor | None, tuple[tuple[int, int], ...]] = (None, ())
-        self.rewritten: tuple[Tensor | None, Tensor | None] = (None, None)
+        self.rewritten: tuple[Tensor | None, int, Tensor | None] = (None, 0, None)
         self.layers.acts = {}
         self.attending.forget()
         if self.latents:
@@ -78,13 +95,15 @@ class Run:
             refresh()
             # The words are looked up first: a target that is not there costs no time in the text encoder.
             given = signature.bind(*args, **kwargs).arguments
-            words = self._words(given)
+            handed_back = self._handed_back(given)
+            words = handed_back.words if handed_back else self._words(given)
             result = original(*args, **kwargs)
             embeddings, negative = result[:2] if isinstance(result, tuple) else (result, None)
             each = len(embeddings) // len(words)
-            if words is not self.words:  # not what was handed back
-                self.words = [one for one in words for _ in range(each)]
-                self._embed(embeddings[::each], words, each, Texts(self.pipe, original, given))
+            read = handed_back or self._read(embeddings[::each], words, Texts(self.pipe, original, given))
+            self.read = read.repeated(each)
+            if not handed_back:
+                self.encoded = embeddings, self.read
             self.embeddings, self.negative, self.begun = embeddings, negative, True
             self.trace.begin([one.targets if one else () for one in words], images_per_prompt=each)
             return result
@@ -101,7 +120,7 @@ class Run:
             if not acting:
                 return None
             given = signature.bind(*args, **kwargs).arguments
-            call = Call(original, given, self._pairs(given["encoder_hidden_states"]), len(self.words))
+            call = Call(original, given, self._pairs(given["encoder_hidden_states"]), len(self.read.words))
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
@@ -110,7 +129,8 @@ class Run:
                 return self._rewritten(call, self._embedded(acting))
 
             if self.latents:
-                call = self.latents.exchange(call, self.words, self.readings, scalings, time, acting, rewritten)
+                read = self.read
+                call = self.latents.exchange(call, read.words, read.readings, scalings, time, acting, rewritten)
             else:
                 call = rewritten(call)
             self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
@@ -122,7 +142,7 @@ class Run:
             self.layers.acts = {}
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.nothing is not None
-                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.phrases)]
+                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.read.phrases)]
                 return combined(self.edits.prediction, self.pipe, call, output, phrases, self.nothing)
             return output
 
@@ -143,7 +163,7 @@ class Run:
                 call = begin_eagerly(*args, **kwargs)
                 output = recall_eagerly(call, *args, **kwargs)
                 if output is None:
-                    output = call.denoise(**call.arguments) if call else original(*args, **kwargs)
+                    output = call.run() if call else original(*args, **kwargs)
                 return end_eagerly(call, output) if call else output
             except BaseException:
                 self.forget()
@@ -155,41 +175,41 @@ class Run:
 
     # --- how they know what to do ---------------------------------------------------------------------------------
 
+    def _handed_back(self, given: dict[str, Any]) -> _Read | None:
+        """What the embeddings that `encode_prompt` is given were made of, if it returned them before."""
+        embeddings = given.get("prompt_embeds")
+        if given.get("prompt") is not None or embeddings is None:
+            return None
+        known = (self.embeddings, self.read), self.encoded
+        return next((read for one, read in known if one is not None and _same(embeddings, one)), None)
+
     def _words(self, given: dict[str, Any]) -> Words:
-        """The words of each prompt that `encode_prompt` is given; of each image, if embeddings are handed back."""
+        """The words of each prompt that `encode_prompt` is given."""
         if given.get("prompt") is not None:
             return words_of_prompts(self.pipe, given, self.targets, self.adjectives, self.edits.optional)
-        embeddings = given.get("prompt_embeds")
-        if self.embeddings is not None and embeddings is not None and _same(embeddings, self.embeddings):
-            return self.words  # what encode_prompt returned before
         raise AttnregError(
             "expected a prompt in words, got prompt_embeds, in which no word can be found; "
             "pass prompt as text, or what pipe.encode_prompt returned while regulated"
         )
 
-    def _embed(self, embeddings: Tensor, words: Words, each: int, encode: Texts) -> None:
+    def _read(self, embeddings: Tensor, words: Words, encode: Texts) -> _Read:
         """What the edits make of the prompts, and other texts that they need: the text encoder is at hand only now."""
-        self.embedded, self.phrases, self.readings, self.nothing = {}, [], [], None
-        edit = self.edits.embedding
-        for number, one in enumerate(words):
-            if edit is not None and edit.strength and one is not None:
-                made = edit.embed(embeddings[number], encode, one)
-                if made is not None:
-                    self.embedded |= dict.fromkeys(range(number * each, (number + 1) * each), made)
-        prediction = self.edits.prediction
+        read = _Read(words, [None] * len(words), [[] for _ in words], [[] for _ in words])
+        self.nothing = None
+        embedding, prediction, start = self.edits.embedding, self.edits.prediction, self.edits.start
         if prediction is not None and prediction.strength:
             self.nothing = encode("")
-            for one in words:
-                texts = [encode(text) for text in prediction.phrases(one)] if one else []
-                self.phrases += [texts] * each
-        start = self.edits.start
-        if start is not None and start.strength:
-            for one in words:
-                read: list[EncodedText] = []
-                if one is not None:
-                    encode.check_plain(one.prompt)
-                    read = [encode(text) for text in (one.prompt, *start.texts(one))]
-                self.readings += [read] * each
+        for number, one in enumerate(words):
+            if one is None:
+                continue
+            if embedding is not None and embedding.strength:
+                read.embedded[number] = embedding.embed(embeddings[number], encode, one)
+            if prediction is not None and prediction.strength:
+                read.phrases[number] = [encode(text) for text in prediction.phrases(one)]
+            if start is not None and start.strength:
+                encode.check_plain(one.prompt)
+                read.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
+        return read
 
     @property
     def _spared(self) -> set[int]:
@@ -198,12 +218,12 @@ class Run:
 
     def _heeded(self) -> Words:
         """The words of every image that is not spared."""
-        return [None if image in self._spared else one for image, one in enumerate(self.words)]
+        return [None if image in self._spared else one for image, one in enumerate(self.read.words)]
 
     def _embedded(self, acting: list[str]) -> dict[int, Embedded]:
         """What prompts became, of the images in which that is to act."""
-        embedded = self.embedded if "embedding" in acting else {}
-        return {image: made for image, made in embedded.items() if image not in self._spared}
+        embedded = enumerate(self.read.embedded) if "embedding" in acting else ()
+        return {image: made for image, made in embedded if made is not None and image not in self._spared}
 
     def _acting(self, step: int) -> list[str]:
         """The edits that act in a step, by the part of the model that they change; none if all images are spared."""
@@ -260,11 +280,18 @@ class Run:
         ]
         if not changed:
             return call
-        if self.rewritten[0] is not call.hidden:
-            rows = torch.tensor([row for row, _ in changed], device=call.hidden.device)
-            made = torch.stack([keys for _, keys in changed]).to(call.hidden)
-            self.rewritten = call.hidden, call.hidden.index_copy(0, rows, made)
-        return call.given(encoder_hidden_states=self.rewritten[1])
+        hidden, times = call.hidden, _times_written(call.hidden)
+        if self.rewritten[0] is not hidden or self.rewritten[1] != times:
+            assert self.embeddings is not None
+            if any(not _same(self.embeddings[image], hidden[row]) for row, image in call.pairs if image in embedded):
+                raise AttnregError(
+                    "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
+                    "callback writes to them: leave it out, or choose a method that changes no embedding"
+                )
+            rows = torch.tensor([row for row, _ in changed], device=hidden.device)
+            made = torch.stack([keys for _, keys in changed]).to(hidden)
+            self.rewritten = hidden, times, hidden.index_copy(0, rows, made)
+        return call.given(encoder_hidden_states=self.rewritten[2])
 
     def warn_if_nothing_ran(self) -> None:
         """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""
@@ -274,6 +301,11 @@ class Run:
                 "was not regulated",
                 stacklevel=3,
             )
+
+
+def _times_written(tensor: Tensor) -> int:
+    """How often a tensor was written to; of one that was made in inference mode that is not known."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _same(first: Tensor, second: Tensor) -> bool:

@@ -34,17 +34,25 @@ class Texts:
             )
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
-        """The text's embedding; `masked` columns are hidden from its other tokens."""
-        read = text
-        if hasattr(self.pipe, "maybe_convert_prompt"):
-            read = self.pipe.maybe_convert_prompt(text, self.pipe.tokenizer)
-        own = tuple(range(1, end_of_text(read, self.pipe.tokenizer)))
-        with self._hidden(masked):
+        """The embedding of a text as the prompt's words are; `masked` columns are hidden from its other tokens.
+
+        Placeholders of textual inversion have been written out in those words, and are not once more.
+        """
+        own = tuple(range(1, end_of_text(text, self.pipe.tokenizer)))
+        with self._hidden(masked), self._as_it_is():
             result = self.encode_prompt(
                 prompt=text, num_images_per_prompt=1, do_classifier_free_guidance=False, **self.kept
             )
         embeddings, _, *pooled = result if isinstance(result, tuple) else (result, None)
         return EncodedText(embeddings[0], own, pooled[0][0] if pooled else None)
+
+    @contextmanager
+    def _as_it_is(self) -> Iterator[None]:
+        """Let the pipeline read a text without writing out its placeholders."""
+        with ExitStack() as patches:
+            if hasattr(self.pipe, "maybe_convert_prompt"):
+                patches.callback(Patch(self.pipe, "maybe_convert_prompt", lambda _: lambda prompt, _: prompt).undo)
+            yield
 
     @contextmanager
     def _hidden(self, columns: Sequence[int]) -> Iterator[None]:
@@ -59,7 +67,8 @@ class Texts:
 
 def _masking(forward: Callable[..., Any], columns: Sequence[int]) -> Callable[..., Any]:
     def masked(input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        mask = torch.ones_like(input_ids)
+        given = kwargs.get("attention_mask")
+        mask = torch.ones_like(input_ids) if given is None else given.clone()
         mask[:, list(columns)] = 0
         return forward(input_ids, *args, **(kwargs | {"attention_mask": mask}))
 
