@@ -136,7 +136,17 @@ def test_generate_draws_both_and_a_sheet(model: Path, run: Callable[..., Ran], t
     assert np.array_equal(pixels(tmp_path / "out" / PLAIN), np.asarray(by_hand.images[0]))
     assert not np.array_equal(pixels(tmp_path / "out" / PLAIN), pixels(tmp_path / "out" / REGULATED))
     assert pixels(tmp_path / "out" / SHEET).shape[1] > 2 * 256
-    assert recipe_in(tmp_path / "out" / SHEET) == recipe_in(tmp_path / "out" / REGULATED)
+    assert_one_line(run("rerun", tmp_path / "out" / SHEET, "--out", tmp_path), "a sheet of several")
+
+
+def test_a_sheet_is_of_its_seeds(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
+    """Fewer of them make another sheet; the same ones take up the files that are there."""
+    for seeds, count in (("0-1", 5), ("0", 8), ("0-1", 8)):
+        for words in ((), ("--window", "0.0", "0.6")):  # a pair of numbers is the same pair when it is read again
+            assert (
+                run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", seeds, *words).code == 0
+            )
+        assert len(files(tmp_path)) == 2 * count
 
 
 def test_one_picture_a_seed(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
@@ -196,6 +206,21 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
         assert ran.out.splitlines() == [f"saved {again}", "the same, bit for bit"]
         assert np.array_equal(pixels(again), pixels(picture))
         assert recipe_in(again) == recipe_in(picture)
+
+
+def test_rerun_writes_over_no_picture(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
+    """Neither over the one it was given, nor over one of another recipe."""
+    assert run("generate", PROMPT, "--model", model, *SMALL, "--alone", "--out", tmp_path).code == 0
+    assert run("rerun", tmp_path / REGULATED, "--device", "cpu", "--out", tmp_path).code == 0
+    again = tmp_path / REGULATED.replace(".png", "-again.png")
+    before = again.read_bytes()
+    assert run("rerun", again, "--device", "cpu", "--out", tmp_path).code == 0
+    assert again.read_bytes() == before
+    more = ("--method", "attention-balance", "--gain", "9")
+    assert run("generate", PROMPT, "--model", model, *SMALL, "--alone", *more, "--out", tmp_path / "other").code == 0
+    assert run("rerun", tmp_path / "other" / REGULATED, "--device", "cpu", "--out", tmp_path).code == 0
+    assert again.read_bytes() == before
+    assert len(files(tmp_path)) == 5
 
 
 def test_rerun_notices_a_difference(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:

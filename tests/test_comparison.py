@@ -74,6 +74,29 @@ def test_seeds_by_methods_with_a_sheet_and_their_account(model: str, tmp_path: P
         assert paper.width > 3 * 200
 
 
+def test_nothing_is_written_over(model: str, tmp_path: Path) -> None:
+    """Settings whose names are the same file's worth, and one seed less beside what is there."""
+
+    def go(methods: list[str], seeds: list[int]) -> None:
+        list(compare(PROMPT, methods, seeds, tmp_path, say=lambda _: None, model=model, **SMALL))
+
+    both = ["attention-scaling(shift=2)", "attention-scaling(shift=-2)"]
+    go(both, [0, 1])
+    cells = told(tmp_path)["pictures"]
+    assert len({cell["file"] for cell in cells}) == len(list(tmp_path.glob("*seed*.png"))) == 6
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    go(both, [0])
+    go(both[:1], [0, 1])
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len(list(tmp_path.glob("*.json"))) == 3
+    go(both, [0, 1])
+    assert len(list(tmp_path.glob("*.json"))) == 3, "the same comparison takes up its own files"
+    for sheet in tmp_path.glob("*sheet.png"):
+        sheet.unlink()
+    go(both, [0, 1])
+    assert len(list(tmp_path.glob("*.json"))) == 4, "figures without their sheet are somebody's"
+
+
 def test_a_picture_of_it_can_be_drawn_again(model: str, tmp_path: Path) -> None:
     list(compare(PROMPT, ["attention-scaling(shift=2)"], [1], tmp_path, say=lambda _: None, model=model, **SMALL))
     (picture,) = tmp_path.glob("*scaling*.png")

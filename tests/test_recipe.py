@@ -150,7 +150,7 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        (path,) = save_pictures(tmp_path / "a" / "b", [("one.png", PICTURE, None)])
+        (path,) = save_pictures(tmp_path / "a" / "b", [("one.png", PICTURE, RECIPE)])
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -256,3 +256,11 @@ def test_whole_numbers_are_read_as_floats(tmp_path: Path) -> None:
         info.add_itxt(f"attnreg:{key}", json.dumps(right))
     PICTURE.save(tmp_path / "a.png", pnginfo=info)
     assert read_recipe(tmp_path / "a.png").guidance_scale == 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 2**70), ("steps", 0), ("steps", 2000)])
+def test_recipes_of_what_cannot_be_drawn(name: str, value: int, tmp_path: Path) -> None:
+    odd = Recipe(**{"prompt": "a cat", "seed": 0, "model": "pocket", "method": "none"} | {name: value})
+    (path,) = save_pictures(tmp_path, [("odd.png", Image.new("RGB", (8, 8)), odd)])
+    with pytest.raises(AttnregError, match=f"whose {name} is .*, got {value}"):
+        read_recipe(path)

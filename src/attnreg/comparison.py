@@ -18,9 +18,9 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.likeness import PixelDistance
 from attnreg.models.about import POCKET_NAME
 from attnreg.plot import sheet
-from attnreg.recipe import Recipe, check_writable, save_pictures
+from attnreg.recipe import Recipe, Sheet, check_writable, save_pictures
 from attnreg.records import UNMODIFIED
-from attnreg.studio import Session, fresh_name, slug
+from attnreg.studio import Session, fresh_name, slug, slugs
 from attnreg.types import AttnregError
 
 
@@ -81,10 +81,12 @@ def compare(
     # Any method finds the targets; the unmodified model needs none.
     session = Session.open(prompt, method=read_method(named[1])[0].name, targets=targets, device=device, **options)
     recipes = {method: _recipe(session.recipe, method) for method in named}
-    planned = {
-        f"seed{seed}-{slug(method)}.png": replace(recipes[method], seed=seed) for seed in seeds for method in named
-    }
-    name = fresh_name(out, f"{slug(prompt)}-compared", planned)
+    files = slugs(named)
+    shown = Sheet(tuple(recipes.values()), tuple(seeds))
+    planned: dict[str, Recipe | Sheet] = {"sheet.png": shown}
+    for seed in seeds:
+        planned |= {f"seed{seed}-{files[method]}.png": replace(recipes[method], seed=seed) for method in named}
+    name = fresh_name(out, f"{slug(prompt)}-compared", planned, beside=".json")
     judge = _judge(session, prompt)
     cells: list[Cell] = []
     rows: list[list[Image.Image]] = []
@@ -92,7 +94,7 @@ def compare(
         unmodified: Image.Image | None = None
         row: list[Image.Image] = []
         for method in named:
-            file = f"{name}-seed{seed}-{slug(method)}.png"
+            file = f"{name}-seed{seed}-{files[method]}.png"
             begin_peak(session.pipe.device)
             try:
                 drawn = session.sample(seed, edits[method])
@@ -113,7 +115,7 @@ def compare(
     captions = [[cell.caption for cell in cells if cell.seed == seed] for seed in seeds]
     columns = ["unmodified" if method == UNMODIFIED else method for method in named]
     paper = sheet(rows, columns, [f"seed {seed}" for seed in seeds], title=prompt, captions=captions)
-    yield from save_pictures(out, [(f"{name}-sheet.png", paper, None)])
+    yield from save_pictures(out, [(f"{name}-sheet.png", paper, shown)])
     path = out / f"{name}.json"
     told = {"prompt": prompt, "model": session.recipe.model, "steps": session.recipe.steps,
             "guidance_scale": session.recipe.guidance_scale, "versions": session.recipe.versions,

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import UnionType
@@ -19,6 +19,9 @@ from PIL.PngImagePlugin import PngInfo
 from attnreg.types import AttnregError
 
 PREFIX = "attnreg:"
+SHEET = "attnreg-sheet"
+"""Name of a sheet's text: of which recipes and seeds it shows the pictures."""
+MOST_STEPS = 1000
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 
@@ -47,6 +50,14 @@ class Recipe:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """What a sheet shows: pictures of these recipes with each of these seeds."""
+
+    recipes: tuple[Recipe, ...]
+    seeds: tuple[int, ...]
+
+
 def versions() -> dict[str, str]:
     """The installed release of each library that decides a picture."""
     return {name: installed for name in LIBRARIES if (installed := installed_version(name))}
@@ -63,13 +74,14 @@ def installed_version(name: str) -> str | None:
 def read_recipe(path: Path) -> Recipe:
     """The recipe that a PNG carries.
 
-    Raises `AttnregError` if it is no PNG, carries none that can be read, or one with a value of another type.
+    Raises `AttnregError` if it is no PNG, carries none that can be read, one with a value that cannot be, or is a sheet
+    of several pictures.
     """
-    try:
-        with Image.open(path) as picture:
-            text = dict(getattr(picture, "text", {}))
-    except (OSError, UnidentifiedImageError) as error:
-        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
+    text = _text_in(path)
+    if SHEET in text:
+        raise AttnregError(
+            f"expected a PNG of one picture, got {path}, a sheet of several; give one of those that lie beside it"
+        )
     types = get_type_hints(Recipe)
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
     try:
@@ -80,12 +92,47 @@ def read_recipe(path: Path) -> Recipe:
                     f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got {value!r} "
                     f"in {path}; give a picture as attnreg saved it"
                 )
+        for name, least, most in (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS)):
+            if values.get(name) is not None and not least <= values[name] <= most:
+                raise AttnregError(
+                    f"expected a recipe whose {name} is {least} to {most}, got {values[name]} in {path}; "
+                    "give a picture as attnreg saved it"
+                )
         return Recipe(**values)
     except (TypeError, json.JSONDecodeError) as error:
         raise AttnregError(
             f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
             "only pictures that attnreg saved can be drawn again (editors often drop the text)"
         ) from error
+
+
+def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
+    """Whether a PNG is the picture of a recipe, or such a sheet, whatever releases drew it."""
+    try:
+        if isinstance(wanted, Recipe):
+            return _decides(read_recipe(path)) == _decides(wanted)
+        told = json.loads(_text_in(path).get(SHEET, "null"))
+    except (AttnregError, json.JSONDecodeError):
+        return False
+    return bool(told == _shown(wanted))
+
+
+def _decides(recipe: Recipe) -> dict[str, Any]:
+    """What decides a picture, as JSON gives it back."""
+    told: dict[str, Any] = json.loads(json.dumps(asdict(replace(recipe, versions={}, chosen=[]))))
+    return told
+
+
+def _shown(sheet: Sheet) -> dict[str, Any]:
+    return {"seeds": list(sheet.seeds), "recipes": [_decides(replace(recipe, seed=0)) for recipe in sheet.recipes]}
+
+
+def _text_in(path: Path) -> dict[str, str]:
+    try:
+        with Image.open(path) as picture:
+            return dict(getattr(picture, "text", {}))
+    except (OSError, UnidentifiedImageError) as error:
+        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -96,8 +143,8 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
-def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recipe | None]]) -> list[Path]:
-    """Write PNG files of given names, with their recipes; all of them, or on an error none.
+def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recipe | Sheet]]) -> list[Path]:
+    """Write PNG files of given names, with what they are of; all of them, or on an error none.
 
     Raises `AttnregError` if the folder cannot be written or the disk is full.
     """
@@ -139,10 +186,13 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def _text(recipe: Recipe | None) -> PngInfo:
+def _text(told: Recipe | Sheet) -> PngInfo:
     info = PngInfo()
-    for key, value in asdict(recipe).items() if recipe else ():
-        info.add_itxt(PREFIX + key, json.dumps(value, ensure_ascii=False))
+    if isinstance(told, Sheet):
+        info.add_itxt(SHEET, json.dumps(_shown(told), ensure_ascii=False))
+    else:
+        for key, value in asdict(told).items():
+            info.add_itxt(PREFIX + key, json.dumps(value, ensure_ascii=False))
     return info
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -16,7 +17,7 @@ from attnreg.attention.regulate import Edit
 from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
-from attnreg.recipe import Recipe, check_writable, read_recipe, save_pictures, versions
+from attnreg.recipe import Recipe, Sheet, check_writable, is_of, read_recipe, save_pictures, versions
 from attnreg.sampling import configure, generate
 from attnreg.targets import find_targets
 from attnreg.types import AttnregError, Sample, Target
@@ -50,7 +51,7 @@ class Session:
             prompt=prompt, seed=0, targets=targets, adjectives=adjectives, settings=settings or {}, **options
         )
         edit = configure(recipe.method, recipe.settings)
-        _check_sizes(recipe)
+        _check_numbers(recipe)
         pipe = load_pipeline(recipe.model, device=device, dtype=recipe.dtype)
         if recipe.scheduler:
             set_scheduler(pipe, recipe.scheduler)
@@ -99,17 +100,18 @@ class Session:
         columns: list[tuple[str, Edit | None, Recipe]] = [(self.recipe.method, self.edit, self.recipe)]
         if beside_unmodified and self.edit:
             columns.insert(0, ("none", None, replace(self.recipe, method="none", settings={}, chosen=[])))
-        planned = {
+        planned: dict[str, Recipe | Sheet] = {
             f"seed{seed}-{slug(method)}.png": replace(recipe, seed=seed)
             for seed in seeds
             for method, _, recipe in columns
         }
-        sheet_recipe = replace(self.recipe, seed=seeds[0])
-        name = fresh_name(out, slug(self.recipe.prompt), planned | {"sheet.png": sheet_recipe})
+        shown = Sheet(tuple(recipe for _, _, recipe in columns), tuple(seeds))
+        sheets = {"sheet.png": shown} if len(columns) > 1 else {}
+        name = fresh_name(out, slug(self.recipe.prompt), planned | sheets)
         rows: list[list[Image.Image]] = []
         spent = dict.fromkeys((method for method, _, _ in columns), 0.0)
         for seed in seeds:
-            files: list[tuple[str, Image.Image, Recipe | None]] = []
+            files: list[tuple[str, Image.Image, Recipe | Sheet]] = []
             for method, edit, recipe in columns:
                 drawn = self.sample(seed, edit)
                 spent[method] += drawn.seconds
@@ -118,29 +120,28 @@ class Session:
                     say(f"seed {seed}: {account(drawn)}")
             rows.append([picture for _, picture, _ in files])
             yield from save_pictures(out, files)
-        if len(columns) > 1:
+        if sheets:
             labels = [f"seed {seed}" for seed in seeds]
             names = ["unmodified", self.recipe.method]
             both = sheet(rows, names, labels, title=self.recipe.prompt)
-            yield from save_pictures(out, [(f"{name}-sheet.png", both, sheet_recipe)])
+            yield from save_pictures(out, [(f"{name}-sheet.png", both, shown)])
         say("; ".join(f"{method}: {seconds / len(seeds):.2f} s a picture" for method, seconds in spent.items()))
 
 
-def fresh_name(out: Path, name: str, planned: dict[str, Recipe]) -> str:
-    """The name, or with -2, -3, ... the first under which no picture of another recipe would be overwritten."""
+def fresh_name(
+    out: Path, name: str, planned: Mapping[str, Recipe | Sheet], keep: Collection[Path] = (), beside: str = ""
+) -> str:
+    """The name, or with -2, -3, ... the first under which nothing of another recipe would be overwritten.
 
-    def free(path: Path, recipe: Recipe) -> bool:
-        if not path.exists():
-            return True
-        try:
-            there = read_recipe(path)
-        except AttnregError:
-            return False
-        return replace(there, versions={}, chosen=[]) == replace(recipe, versions={}, chosen=[])
-
+    planned: ending -> what will be written there. keep: what must not be, whatever it is. beside: the ending of what is
+    written with the pictures and tells no recipe; it is theirs if they are there.
+    """
     for number in count(1):
         fresh = name if number == 1 else f"{name}-{number}"
-        if all(free(out / f"{fresh}-{ending}", recipe) for ending, recipe in planned.items()):
+        paths = {out / f"{fresh}-{ending}": recipe for ending, recipe in planned.items()}
+        there = [path for path in paths if path.exists()]
+        other = beside and len(there) < len(paths) and (out / f"{fresh}{beside}").exists()
+        if not other and not any(path.resolve() in keep or not is_of(path, paths[path]) for path in there):
             return fresh
     raise AssertionError("there is always a next number")
 
@@ -160,8 +161,10 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
     drawn = session.sample(recipe.seed, session.edit)
     with Image.open(picture) as before:
         same = np.array_equal(np.asarray(before.convert("RGB")), np.asarray(drawn.picture.convert("RGB")))
-    name = f"{slug(recipe.prompt)}-seed{recipe.seed}-{slug(recipe.method)}-again.png"
-    (path,) = save_pictures(out, [(name, drawn.picture, replace(session.recipe, seed=recipe.seed))])
+    again = replace(session.recipe, seed=recipe.seed)
+    name = f"{slug(recipe.prompt)}-seed{recipe.seed}-{slug(recipe.method)}"
+    fresh = fresh_name(out, name, {"again.png": again}, keep=[picture.resolve()])
+    (path,) = save_pictures(out, [(f"{fresh}-again.png", drawn.picture, again)])
     now = versions()
     changed = [
         f"{name} {then} then, {now.get(name)} now" for name, then in recipe.versions.items() if now.get(name) != then
@@ -193,6 +196,15 @@ def account(sample: Sample) -> str:
     return "; ".join(told) or f"regulated in {sample.trace.regulated_steps} of {sample.trace.steps} steps"
 
 
+def slugs(texts: Sequence[str]) -> dict[str, str]:
+    """A file name's worth of each text, with -2, -3, ... where two would have the same."""
+    found: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        names = (slug(text) if number == 1 else f"{slug(text)}-{number}" for number in count(1))
+        found[text] = next(name for name in names if name not in found.values())
+    return found
+
+
 def slug(text: str) -> str:
     """A file name's worth of a text: lower case words joined by hyphens, at most 60 signs."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "picture"
@@ -206,7 +218,10 @@ def _with_defaults(recipe: Recipe, told: About) -> Recipe:
     )
 
 
-def _check_sizes(recipe: Recipe) -> None:
+def _check_numbers(recipe: Recipe) -> None:
+    guidance = recipe.guidance_scale
+    if guidance is not None and not 0 <= guidance < math.inf:
+        raise AttnregError(f"guidance_scale: expected a number from 0 on, got {guidance}; 1 turns guidance off")
     for name in ("height", "width"):
         size = getattr(recipe, name)
         if size is not None and (size % 8 or size < 8):

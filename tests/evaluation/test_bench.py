@@ -27,6 +27,7 @@ from attnreg.evaluation.ledger import Ledger
 from attnreg.evaluation.pictures import png_of
 from attnreg.evaluation.schema import connect
 from attnreg.evaluation.store import Cell, Store
+from attnreg.evaluation.tasks import Drawn
 from attnreg.measure.asked import Prompt
 
 CONFIG: dict[str, Any] = {"methods": ("none", "attention-regulation"), "seeds": (0, 1), "judges": ("colour", "moved")}
@@ -240,6 +241,28 @@ def test_a_model_that_does_not_open_is_an_error_and_no_failure(tmp_path: Path, l
         sit(str(tmp_path / "run"), str(log), 2, CONFIG | {"models": ("missing",)})
     assert Store(tmp_path / "run").failures() == []
     assert Store(tmp_path / "run").left() == 8
+
+
+def test_what_no_picture_was_drawn_with_is_no_setting_of_the_run(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "run") as ledger:
+        for steps in (999, 10):
+            ledger.ask({"prompts": ["x"]}, [], [], {"drawing": {"steps": steps}}, {}, "")
+        ledger.keep(Cell("a cat", 0, "none", "pocket"), Drawn(b"picture", 1.0))
+        with pytest.raises(AttnregError, match="expected 10, as for the pictures"):
+            ledger.ask({"prompts": ["x"]}, [], [], {"drawing": {"steps": 999}}, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"guidance_scale": float("nan")}, "from 0 on, got nan"),
+        ({"guidance_scale": -2}, "from 0 on, got -2"),
+        ({"steps": 1001}, "at most 1000, got 1001"),
+    ],
+)
+def test_numbers_that_nothing_is_drawn_with(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(AttnregError, match=said):
+        Config(prompts=("a cat",), **wrong)
 
 
 def test_the_settings_of_the_drawing_are_the_runs(tmp_path: Path, log: Path) -> None:

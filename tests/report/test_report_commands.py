@@ -17,7 +17,7 @@ from attnreg.cli import cli
 from attnreg.errors import AttnregError
 from attnreg.evaluation.foreign import take_in
 from attnreg.evaluation.ledger import Ledger
-from attnreg.evaluation.store import Cell, Store
+from attnreg.evaluation.store import Cell, Store, last_config
 from attnreg.evaluation.tasks import Batch, Drawn
 from attnreg.measure.asked import Prompt, Thing
 from attnreg.report.layouts import read_layout
@@ -176,9 +176,24 @@ def test_pictures_of_others_are_judged_beside_ours(folder: Path, tmp_path: Path)
     assert (Store(run).picture(records["theirs", 5].picture) or b"").startswith(b"\x89PNG")
     assert Store(run).sittings()[-1].config == {"prompts": ["x"]}, "the run can be taken up again"
     assert take_in(found, run, MODEL, judges=judges, open_judge=open_judge) == 0, "nothing is done twice"
+    (kept,) = (run / "pictures").rglob(f"{records['theirs', 0].picture}.png")
+    kept.write_bytes(kept.read_bytes() + b"damage")
+    assert take_in(found, run, MODEL, judges=judges, open_judge=open_judge) == 0
+    assert Store(run).picture(records["theirs", 0].picture), "a damaged one is healed"
     Image.new("RGB", (24, 24), "green").save(theirs / "0.png")
     with pytest.raises(AttnregError, match="name the method otherwise"):
         take_in(found, run, MODEL, judges=judges, open_judge=open_judge)
+
+
+def test_pictures_of_others_alone_are_no_configuration(tmp_path: Path) -> None:
+    """The run can be asked for more: it was asked for nothing yet. What a judge lacks is told."""
+    (tmp_path / "theirs" / "a cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "theirs" / "a cat" / "0.png")
+    found, said = read_layout("attend-and-excite", tmp_path / "theirs", "theirs"), list[str]()
+    judges = {"beside": ""}
+    assert take_in(found, tmp_path / "run", MODEL, judges=judges, open_judge=open_judge, say=said.append) == 0
+    assert any("missing for 1 of these" in line for line in said)
+    assert last_config(tmp_path / "run") is None
 
 
 def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:

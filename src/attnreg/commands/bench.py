@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+
+from attnreg.commands.parameters import quiet_libraries
 
 SOMETIMES = 30.0
 """Seconds between two lines of progress where they are not written over one another."""
@@ -62,6 +65,7 @@ def run_command(
     asked = _asked(config, given, out)
     from attnreg.evaluation.bench import run
 
+    quiet_libraries()
     show = _Progress()
     done = run(
         asked,
@@ -72,7 +76,7 @@ def run_command(
         batch=batch,
         download=download,
         retry_failed=retry_failed,
-        command=" ".join(["attnreg", *sys.argv[1:]]),
+        command=shlex.join(["attnreg", *sys.argv[1:]]),
         say=show.say,
         progress=show.progress,
     )

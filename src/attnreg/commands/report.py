@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -207,7 +208,7 @@ def _take_in(
         prompts=prompt_set(prompts) if prompts else (),
         judges={name: places.get(name, "") for name in names},
         open_judge=Judges(device, download),
-        command=" ".join(["attnreg", *sys.argv[1:]]),
+        command=shlex.join(["attnreg", *sys.argv[1:]]),
         say=click.echo,
     )
     click.echo(f"{judged} verdicts given now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ LISTS = ("prompts", "methods", "models", "seeds", "judges")
 """Fields of which more can be asked of a run; `subset` and `weights` likewise, key by key."""
 LEAST = {"limit": 1, "steps": 1, "height": 8, "width": 8}
 """Fields that are whole numbers, and the smallest of each."""
+MOST = {"steps": 1000}
+"""The largest, where there is one: schedulers are trained on so many."""
 DRAWING = ("steps", "guidance_scale", "negative_prompt", "height", "width", "scheduler", "dtype")
 """Fields that decide every picture of a run: they cannot change within one."""
 
@@ -104,11 +107,13 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
             clean[name] = seeds_of(value)
         elif name in LEAST:
             _whole(name, value, LEAST[name])
+            if value is not None and value > MOST.get(name, value):
+                raise AttnregError(f"{name}: expected at most {MOST[name]}, got {value}; give fewer")
         elif name in ("prompt_seed", "subset_seed", "maps"):
             _whole(name, value, 0, needed=True)
         elif name == "guidance_scale" and value is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise AttnregError(f"{name}: expected a number, got {value!r}; give one")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise AttnregError(f"{name}: expected a number from 0 on, got {value!r}; give one")
             clean[name] = float(value)
         elif name == "half" and value not in (None, *get_args(Half)):
             raise AttnregError(f"half: expected development or test, got {value!r}; leave it out to take both")

@@ -13,7 +13,7 @@ from attnreg.errors import AttnregError
 from attnreg.evaluation.executors import LocalExecutor
 from attnreg.evaluation.judging import batch_of
 from attnreg.evaluation.ledger import Ledger
-from attnreg.evaluation.pictures import png_of
+from attnreg.evaluation.pictures import digest, png_of
 from attnreg.evaluation.store import Cell, Store
 from attnreg.evaluation.tasks import Drawn, OpenJudge
 from attnreg.measure.asked import Prompt
@@ -53,7 +53,7 @@ def take_in(
     with Ledger(folder) as ledger:
         there = ledger.drawn()
         for cell, png in pictures.items():
-            if cell in there and ledger.pictures.get(there[cell][0]) != png:
+            if cell in there and there[cell][0] != digest(png):
                 raise AttnregError(
                     f"expected pictures that the run does not have, got another of {cell.prompt!r}, seed {cell.seed}, "
                     f"{cell.method}; name the method otherwise, or use another folder"
@@ -61,10 +61,19 @@ def take_in(
         config = before.sittings()[-1].config if before and before.sittings() else {"taken in": sorted(judges)}
         ledger.ask(config, asked, list(pictures), {}, versions(), command)
         for cell, png in pictures.items():
-            if cell not in there:
+            if cell in there:
+                ledger.pictures.put(png)  # which may have been damaged since
+            else:
                 # Nobody knows how long it took: 0 seconds stand for that.
                 ledger.keep(cell, Drawn(png, 0.0))
         say(f"{len(pictures)} pictures in {folder}, {sum(cell not in there for cell in pictures)} of them new")
+        drawn = ledger.drawn()
+        alone = sum(cell._replace(method=UNMODIFIED) not in drawn for cell in pictures)
+        for name in [name for name, beside in compares.items() if beside and alone]:
+            say(
+                f"{name} compares with unmodified pictures, which are missing for {alone} of these: draw them with "
+                f"attnreg bench run --out {folder} --prompts ... --methods {UNMODIFIED}"
+            )
         with closing(LocalExecutor(_draws_nothing, open_judge)) as crew:
             return sum(
                 _judge(ledger, crew, list(pictures), name, judges[name], beside, known, batch)

@@ -64,9 +64,11 @@ class Ledger:
     ) -> None:
         """Note a sitting and what it asks for.
 
-        facts: what holds for every picture of the run. Raises `AttnregError` if the run has another.
+        facts: what holds for every picture of the run. Raises `AttnregError` if the run has a picture of another.
         """
         with transaction(self.connection):
+            if not self.connection.execute("SELECT 1 FROM drawings").fetchone():
+                self.connection.execute("DELETE FROM facts")
             for name, value in facts.items():
                 self.connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
                 (told,) = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

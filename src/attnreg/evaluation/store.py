@@ -171,10 +171,10 @@ class Store:
 
 
 def last_config(folder: str | Path) -> dict[str, Any] | None:
-    """What was last asked of a run; `None` if there is no run, or nothing was asked yet."""
+    """What was last asked of a run; `None` if there is no run, or nothing was asked yet but to take pictures in."""
     there = is_there(str(folder)) if is_remote(str(folder)) else database_here(str(folder)).exists()
     sittings = Store(folder).sittings() if there else []
-    return sittings[-1].config if sittings else None
+    return next((one.config for one in reversed(sittings) if "prompts" in one.config), None)
 
 
 def prompt_of(body: str) -> Prompt:
