@@ -52,8 +52,10 @@ results: $(VENV)/.test
 	$(BIN)/attnreg bench table out/full --readme README.md
 	$(BIN)/python -m benchmarks.renderings out/renderings
 	$(BIN)/attnreg bench distances out/full --reference out/renderings --out docs/results/distances.md
-	$(BIN)/attnreg bench run docs/results/seeds.yaml --out out/seeds
-	$(BIN)/attnreg bench table out/seeds --format csv --out docs/results/seeds.csv
+	set -e; for run in seeds unseen-pairs three-things; do \
+		$(BIN)/attnreg bench run docs/results/$$run.yaml --out out/$$run; \
+		$(BIN)/attnreg bench table out/$$run --format csv --out docs/results/$$run.csv; \
+	done
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket
