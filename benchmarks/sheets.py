@@ -4,7 +4,8 @@
 regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds,
 regulated, and begun from other noise where that is needed.
 `things.png`: all 24 single things and 24 pairs, unmodified; `settings.png`: things in sizes, places and at night.
-`test-pairs.png`: the first 24 unseen pairs of the test half, seed 0, by four methods (`METHODS`).
+`test-pairs.png`: the first 24 unseen pairs of the test half, seed 0, by four methods (`METHODS`); `three-things.png`:
+the first 16 prompts of three things of the test half, likewise.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ METHODS = {
     "Attend-and-Excite": "attend-and-excite",
     "best start": BEST,
 }
-"""Rows of `test-pairs.png`: what is written beside each, and its name."""
+"""Rows of `test-pairs.png` and `three-things.png`: what is written beside each, and its name."""
 ACROSS = 8
 """Pictures in a row of the large sheets."""
 
@@ -124,6 +125,7 @@ def main() -> None:
     unmodified(pipe, [*prompt_set("single-things"), *pairs], arguments.out / "things.png")
     unmodified(pipe, set_somewhere(24), arguments.out / "settings.png")
     four_ways(pipe, prompt_set("unseen-pairs", half="test")[:24], arguments.out / "test-pairs.png")
+    four_ways(pipe, prompt_set("three-things", half="test")[:16], arguments.out / "three-things.png")
     for name, seconds in spent.items():
         mean = sum(seconds) / len(seconds)
         print(f"{name}: {mean:.2f} s a picture (mean of {len(seconds)}, {torch.get_num_threads()} threads)")

@@ -285,6 +285,11 @@ def test_an_adapter_whose_features_the_denoiser_takes_out_of_their_list() -> Non
     assert not torch.allclose(plain, draw(pipe, "cat", image=PICTURE, adapter_conditioning_scale=0.0), atol=0.1)
     with regulate(pipe, ["cat"], ComposableDiffusion()):
         torch.testing.assert_close(draw(pipe, "cat", image=PICTURE), plain, rtol=1e-4, atol=1e-4)
+    calls: list[int] = []
+    pipe.unet.conv_in.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    with regulate(pipe, ["cat"], BestStart(enough=0.0)):
+        assert torch.equal(draw(pipe, "cat", image=PICTURE), plain)
+    assert len(calls) == 5, "nor are they missing where its steps are foreseen: four and the reading"
 
 
 def test_embeddings_that_a_callback_writes_to() -> None:

@@ -13,7 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnreg.attention.call import Call, prediction_in
+from attnreg.attention.call import Call, contained, prediction_in
 from attnreg.attention.look import Look
 from attnreg.attention.unchanged import Unchanged
 from attnreg.regulation.edit import Maps
@@ -160,9 +160,9 @@ class Ahead:
             sample = torch.cat([own[[places[row] for row in batch]].to(extra), extra], 1)
             arguments = self.call.given(timestep=time).of_rows(batch, sample=sample)
             if after is None:
-                output, maps = self.look.by_layer(self.call, arguments, prompted)
+                output, maps = self.look.by_layer(self.call, contained(arguments), prompted)
             else:
-                output = self.call.denoise(**arguments)
+                output = self.call.denoise(**contained(arguments))
             # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
             before = asked[0][0] if asked else arguments
             asked.append((before | {"sample": arguments["sample"], "timestep": time}, output))

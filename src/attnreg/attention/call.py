@@ -54,7 +54,7 @@ class Call:
 
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
-        return self.denoise(**{name: _contained(value) for name, value in self.arguments.items()})
+        return self.denoise(**{name: contained(value) for name, value in self.arguments.items()})
 
     def unconditional_rows(self) -> dict[int, int] | None:
         """For every image the row without its prompt; `None` if guidance is off.
@@ -100,11 +100,11 @@ class Call:
         }
 
 
-def _contained(value: Any) -> Any:
-    """Lists and dictionaries copied, what is in them as it is."""
+def contained(value: Any) -> Any:
+    """Lists and dictionaries copied, what is in them as it is: a denoiser takes the features of an adapter out."""
     if isinstance(value, dict):
-        return {key: _contained(inner) for key, inner in value.items()}
-    return [_contained(inner) for inner in value] if isinstance(value, list) else value
+        return {key: contained(inner) for key, inner in value.items()}
+    return [contained(inner) for inner in value] if isinstance(value, list) else value
 
 
 def denoised_under(call: Call, rows: Sequence[int], texts: Sequence[EncodedText], **others: Any) -> Tensor:

@@ -26,7 +26,7 @@ from attnreg.types import AttnregError, Trace
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Prepared:
     """What was made of some prompts, each; nothing where nothing is to be heeded."""
 
     words: Words = field(default_factory=list)
@@ -34,11 +34,11 @@ class _Read:
     phrases: list[list[EncodedText]] = field(default_factory=list)
     readings: list[list[EncodedText]] = field(default_factory=list)
 
-    def repeated(self, each: int) -> _Read:
+    def repeated(self, each: int) -> _Prepared:
         """The same of so many images a prompt."""
         if each == 1:
             return self
-        return _Read(*([one for one in vars(self)[part.name] for _ in range(each)] for part in fields(self)))
+        return _Prepared(*([one for one in vars(self)[part.name] for _ in range(each)] for part in fields(self)))
 
 
 class Run:
@@ -61,9 +61,9 @@ class Run:
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
         self.embeddings: Tensor | None = None
-        self.read = _Read()
+        self.prepared = _Prepared()
         """Of every image of this call."""
-        self.encoded: tuple[Tensor | None, _Read] = None, self.read
+        self.encoded: tuple[Tensor | None, _Prepared] = None, self.prepared
         """What words last became: this may be handed back several times, for more images each."""
         self.nothing: EncodedText | None = None
         self.forget()
@@ -100,10 +100,10 @@ class Run:
             result = original(*args, **kwargs)
             embeddings, negative = result[:2] if isinstance(result, tuple) else (result, None)
             each = len(embeddings) // len(words)
-            read = handed_back or self._read(embeddings[::each], words, Texts(self.pipe, original, given))
-            self.read = read.repeated(each)
+            made = handed_back or self._prepare(embeddings[::each], words, Texts(self.pipe, original, given))
+            self.prepared = made.repeated(each)
             if not handed_back:
-                self.encoded = embeddings, self.read
+                self.encoded = embeddings, self.prepared
             self.embeddings, self.negative, self.begun = embeddings, negative, True
             self.trace.begin([one.targets if one else () for one in words], images_per_prompt=each)
             return result
@@ -120,7 +120,7 @@ class Run:
             if not acting:
                 return None
             given = signature.bind(*args, **kwargs).arguments
-            call = Call(original, given, self._pairs(given["encoder_hidden_states"]), len(self.read.words))
+            call = Call(original, given, self._pairs(given["encoder_hidden_states"]), len(self.prepared.words))
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
@@ -129,8 +129,9 @@ class Run:
                 return self._rewritten(call, self._embedded(acting))
 
             if self.latents:
-                read = self.read
-                call = self.latents.exchange(call, read.words, read.readings, scalings, time, acting, rewritten)
+                call = self.latents.exchange(
+                    call, self.prepared.words, self.prepared.readings, scalings, time, acting, rewritten
+                )
             else:
                 call = rewritten(call)
             self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
@@ -142,7 +143,7 @@ class Run:
             self.layers.acts = {}
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.nothing is not None
-                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.read.phrases)]
+                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.prepared.phrases)]
                 return combined(self.edits.prediction, self.pipe, call, output, phrases, self.nothing)
             return output
 
@@ -175,13 +176,13 @@ class Run:
 
     # --- how they know what to do ---------------------------------------------------------------------------------
 
-    def _handed_back(self, given: dict[str, Any]) -> _Read | None:
+    def _handed_back(self, given: dict[str, Any]) -> _Prepared | None:
         """What the embeddings that `encode_prompt` is given were made of, if it returned them before."""
         embeddings = given.get("prompt_embeds")
         if given.get("prompt") is not None or embeddings is None:
             return None
-        known = (self.embeddings, self.read), self.encoded
-        return next((read for one, read in known if one is not None and _same(embeddings, one)), None)
+        known = (self.embeddings, self.prepared), self.encoded
+        return next((made for one, made in known if one is not None and _same(embeddings, one)), None)
 
     def _words(self, given: dict[str, Any]) -> Words:
         """The words of each prompt that `encode_prompt` is given."""
@@ -192,9 +193,9 @@ class Run:
             "pass prompt as text, or what pipe.encode_prompt returned while regulated"
         )
 
-    def _read(self, embeddings: Tensor, words: Words, encode: Texts) -> _Read:
+    def _prepare(self, embeddings: Tensor, words: Words, encode: Texts) -> _Prepared:
         """What the edits make of the prompts, and other texts that they need: the text encoder is at hand only now."""
-        read = _Read(words, [None] * len(words), [[] for _ in words], [[] for _ in words])
+        made = _Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words])
         self.nothing = None
         embedding, prediction, start = self.edits.embedding, self.edits.prediction, self.edits.start
         if prediction is not None and prediction.strength:
@@ -203,13 +204,13 @@ class Run:
             if one is None:
                 continue
             if embedding is not None and embedding.strength:
-                read.embedded[number] = embedding.embed(embeddings[number], encode, one)
+                made.embedded[number] = embedding.embed(embeddings[number], encode, one)
             if prediction is not None and prediction.strength:
-                read.phrases[number] = [encode(text) for text in prediction.phrases(one)]
+                made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
             if start is not None and start.strength:
                 encode.check_plain(one.prompt)
-                read.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
-        return read
+                made.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
+        return made
 
     @property
     def _spared(self) -> set[int]:
@@ -218,11 +219,11 @@ class Run:
 
     def _heeded(self) -> Words:
         """The words of every image that is not spared."""
-        return [None if image in self._spared else one for image, one in enumerate(self.read.words)]
+        return [None if image in self._spared else one for image, one in enumerate(self.prepared.words)]
 
     def _embedded(self, acting: list[str]) -> dict[int, Embedded]:
         """What prompts became, of the images in which that is to act."""
-        embedded = enumerate(self.read.embedded) if "embedding" in acting else ()
+        embedded = enumerate(self.prepared.embedded) if "embedding" in acting else ()
         return {image: made for image, made in embedded if made is not None and image not in self._spared}
 
     def _acting(self, step: int) -> list[str]:
