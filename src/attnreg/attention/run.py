@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import Any
 
@@ -18,27 +17,12 @@ from attnreg.attention.edits import Edits
 from attnreg.attention.latents import MovedLatents
 from attnreg.attention.layers import Layers
 from attnreg.attention.predictions import combined
+from attnreg.attention.prepared import Prepared, prepare
 from attnreg.attention.prompts import words_of_prompts
 from attnreg.attention.rows import rows_of_images
 from attnreg.attention.texts import Texts
-from attnreg.regulation.kinds import Embedded, EncodedText
+from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError, Trace
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What was made of some prompts, each; nothing where nothing is to be heeded."""
-
-    words: Words = field(default_factory=list)
-    embedded: list[Embedded | None] = field(default_factory=list)
-    phrases: list[list[EncodedText]] = field(default_factory=list)
-    readings: list[list[EncodedText]] = field(default_factory=list)
-
-    def repeated(self, each: int) -> _Prepared:
-        """The same of so many images a prompt."""
-        if each == 1:
-            return self
-        return _Prepared(*([one for one in vars(self)[part.name] for _ in range(each)] for part in fields(self)))
 
 
 class Run:
@@ -61,11 +45,10 @@ class Run:
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
         self.embeddings: Tensor | None = None
-        self.prepared = _Prepared()
+        self.prepared = Prepared()
         """Of every image of this call."""
-        self.encoded: tuple[Tensor | None, _Prepared] = None, self.prepared
+        self.encoded: tuple[Tensor | None, Prepared] = None, self.prepared
         """What words last became: this may be handed back several times, for more images each."""
-        self.nothing: EncodedText | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -100,7 +83,7 @@ class Run:
             result = original(*args, **kwargs)
             embeddings, negative = result[:2] if isinstance(result, tuple) else (result, None)
             each = len(embeddings) // len(words)
-            made = handed_back or self._prepare(embeddings[::each], words, Texts(self.pipe, original, given))
+            made = handed_back or prepare(self.edits, embeddings[::each], words, Texts(self.pipe, original, given))
             self.prepared = made.repeated(each)
             if not handed_back:
                 self.encoded = embeddings, self.prepared
@@ -142,9 +125,9 @@ class Run:
             self.layers.check_nothing_escaped(self.step)
             self.layers.acts = {}
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
-                assert self.nothing is not None
+                assert self.prepared.nothing is not None
                 phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.prepared.phrases)]
-                return combined(self.edits.prediction, self.pipe, call, output, phrases, self.nothing)
+                return combined(self.edits.prediction, self.pipe, call, output, phrases, self.prepared.nothing)
             return output
 
         def recall(call: Call | None, *args: Any, **kwargs: Any) -> Any:
@@ -176,7 +159,7 @@ class Run:
 
     # --- how they know what to do ---------------------------------------------------------------------------------
 
-    def _handed_back(self, given: dict[str, Any]) -> _Prepared | None:
+    def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
         """What the embeddings that `encode_prompt` is given were made of, if it returned them before."""
         embeddings = given.get("prompt_embeds")
         if given.get("prompt") is not None or embeddings is None:
@@ -192,25 +175,6 @@ class Run:
             "expected a prompt in words, got prompt_embeds, in which no word can be found; "
             "pass prompt as text, or what pipe.encode_prompt returned while regulated"
         )
-
-    def _prepare(self, embeddings: Tensor, words: Words, encode: Texts) -> _Prepared:
-        """What the edits make of the prompts, and other texts that they need: the text encoder is at hand only now."""
-        made = _Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words])
-        self.nothing = None
-        embedding, prediction, start = self.edits.embedding, self.edits.prediction, self.edits.start
-        if prediction is not None and prediction.strength:
-            self.nothing = encode("")
-        for number, one in enumerate(words):
-            if one is None:
-                continue
-            if embedding is not None and embedding.strength:
-                made.embedded[number] = embedding.embed(embeddings[number], encode, one)
-            if prediction is not None and prediction.strength:
-                made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
-            if start is not None and start.strength:
-                encode.check_plain(one.prompt)
-                made.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
-        return made
 
     @property
     def _spared(self) -> set[int]:

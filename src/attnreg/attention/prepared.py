@@ -1,0 +1,55 @@
+"""What the edits make of some prompts before the first step, while the pipeline's text encoders are at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from attnreg.attention.attending import Words
+from attnreg.attention.edits import Edits
+from attnreg.attention.texts import Texts
+from attnreg.regulation.kinds import Embedded, EncodedText
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made of some prompts, each; nothing where nothing is to be heeded."""
+
+    words: Words = field(default_factory=list)
+    embedded: list[Embedded | None] = field(default_factory=list)
+    phrases: list[list[EncodedText]] = field(default_factory=list)
+    readings: list[list[EncodedText]] = field(default_factory=list)
+    """The texts that what a start leads to is read with, the prompt first."""
+    nothing: EncodedText | None = None
+    """The empty text, where predictions are edited."""
+
+    def repeated(self, each: int) -> Prepared:
+        """The same of so many images a prompt."""
+        of_each = [number for number in range(len(self.words)) for _ in range(each)]
+        return Prepared(
+            [self.words[number] for number in of_each],
+            [self.embedded[number] for number in of_each],
+            [self.phrases[number] for number in of_each],
+            [self.readings[number] for number in of_each],
+            self.nothing,
+        )
+
+
+def prepare(edits: Edits, embeddings: Tensor, words: Words, encode: Texts) -> Prepared:
+    """What the edits make of the prompts, given what each became `(prompt, token, channel)`."""
+    embedding, prediction, start = edits.embedding, edits.prediction, edits.start
+    predicts = prediction is not None and prediction.strength
+    nothing = encode("") if predicts else None
+    made = Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words], nothing)
+    for number, one in enumerate(words):
+        if one is None:
+            continue
+        if embedding is not None and embedding.strength:
+            made.embedded[number] = embedding.embed(embeddings[number], encode, one)
+        if prediction is not None and predicts:
+            made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
+        if start is not None and start.strength:
+            encode.check_plain(one.prompt)
+            made.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
+    return made
