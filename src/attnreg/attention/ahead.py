@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -159,10 +158,11 @@ class Ahead:
             own = solver.given(state, time)
             sample = torch.cat([own[[places[row] for row in batch]].to(extra), extra], 1)
             arguments = self.call.given(timestep=time).of_rows(batch, sample=sample)
+            handed = contained(arguments)
             if after is None:
-                output, maps = self.look.by_layer(self.call, contained(arguments), prompted)
+                output, maps = self.look.by_layer(self.call, handed, prompted)
             else:
-                output = self.call.denoise(**contained(arguments))
+                output = self.call.denoise(**handed)
             # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
             before = asked[0][0] if asked else arguments
             asked.append((before | {"sample": arguments["sample"], "timestep": time}, output))
@@ -172,6 +172,9 @@ class Ahead:
                 prompted_alone = guided
                 guided = predicted[plain] + float(self.pipe.guidance_scale) * (guided - predicted[plain])
                 if rescale := float(getattr(self.pipe, "guidance_rescale", 0.0)):
+                    # Seconds to load, of a pipeline that has loaded it or its like.
+                    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
                     guided = rescale_noise_cfg(guided, prompted_alone, guidance_rescale=rescale)
             if after is None:
                 clean, _ = parts_of(self.pipe.scheduler, guided, own, time)

@@ -54,7 +54,7 @@ class Call:
 
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
-        return self.denoise(**{name: contained(value) for name, value in self.arguments.items()})
+        return self.denoise(**contained(self.arguments))
 
     def unconditional_rows(self) -> dict[int, int] | None:
         """For every image the row without its prompt; `None` if guidance is off.
@@ -83,28 +83,31 @@ class Call:
         at = torch.tensor(list(rows), device=self.sample.device)
         batch = len(self.sample)
 
-        def part(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                mine = value.ndim > 0 and len(value) == batch
-                # A copy in any case: made in inference mode, a tensor cannot be kept for a backward pass.
-                return value[at.to(value.device)] if mine else value.clone()
-            if isinstance(value, dict):
-                # Masks of IP-Adapters are one an adapter, whatever the number of rows.
-                return {key: inner if key == "ip_adapter_masks" else part(inner) for key, inner in value.items()}
-            if isinstance(value, list | tuple):
-                return type(value)([part(inner) for inner in value])
-            return value
+        def part(tensor: Tensor) -> Tensor:
+            mine = tensor.ndim > 0 and len(tensor) == batch
+            # A copy in any case: made in inference mode, a tensor cannot be kept for a backward pass.
+            return tensor[at.to(tensor.device)] if mine else tensor.clone()
 
-        return {name: others[name] if name in others else part(value) for name, value in self.arguments.items()} | {
-            name: value for name, value in others.items() if name not in self.arguments
-        }
+        # Masks of IP-Adapters are one an adapter, whatever the number of rows.
+        given = {name: value for name, value in self.arguments.items() if name not in others}
+        reduced: dict[str, Any] = mapped(given, part, whole=("ip_adapter_masks",))
+        return reduced | others
 
 
-def contained(value: Any) -> Any:
-    """Lists and dictionaries copied, what is in them as it is: a denoiser takes the features of an adapter out."""
+def mapped(value: Any, change: Callable[[Tensor], Tensor], whole: Sequence[str] = ()) -> Any:
+    """A copy of nested lists, tuples and dictionaries with every tensor changed; but under the keys in `whole`."""
+    if isinstance(value, Tensor):
+        return change(value)
     if isinstance(value, dict):
-        return {key: contained(inner) for key, inner in value.items()}
-    return [contained(inner) for inner in value] if isinstance(value, list) else value
+        return {key: inner if key in whole else mapped(inner, change, whole) for key, inner in value.items()}
+    return type(value)([mapped(inner, change, whole) for inner in value]) if isinstance(value, list | tuple) else value
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # bookkeeping is nothing to trace
+def contained(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments whose collections are copies, what is in them as it is: a denoiser takes an adapter's features out."""
+    copied: dict[str, Any] = mapped(arguments, lambda tensor: tensor)
+    return copied
 
 
 def denoised_under(call: Call, rows: Sequence[int], texts: Sequence[EncodedText], **others: Any) -> Tensor:

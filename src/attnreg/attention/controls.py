@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call
+from attnreg.attention.call import Call, mapped
 
 CONTROL = "attnreg_control"
 """Name under which a call carries what its ControlNet was given: it is reduced to rows as all else is."""
@@ -58,7 +58,7 @@ class Controls:
         alone, batch = len(given["sample"]), len(call.sample)
         rows = torch.arange(batch, device=call.sample.device)
         # In guess mode it sees the rows with a prompt alone, which come last; to the others nothing is added.
-        control = _twice(given, alone) if alone < batch else given
+        control = mapped(given, lambda one: _twice(one, alone)) if alone < batch else given
 
         def denoise(**arguments: Any) -> Any:
             control = dict(arguments.pop(CONTROL))
@@ -77,12 +77,6 @@ def _only(mine: Tensor, added: Tensor) -> Tensor:
     return added if bool(mine.all()) else added * mine.to(added).view(-1, *[1] * (added.ndim - 1))
 
 
-def _twice(value: Any, rows: int) -> Any:
-    """Whatever has so many rows, once for the rows without a prompt and once for those with it."""
-    if isinstance(value, Tensor):
-        return torch.cat([value] * 2) if value.ndim and len(value) == rows else value
-    if isinstance(value, dict):
-        return {key: _twice(inner, rows) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([_twice(inner, rows) for inner in value])
-    return value
+def _twice(tensor: Tensor, rows: int) -> Tensor:
+    """What has so many rows, once for the rows without a prompt and once for those with it."""
+    return torch.cat([tensor] * 2) if tensor.ndim and len(tensor) == rows else tensor

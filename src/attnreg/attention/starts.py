@@ -81,7 +81,7 @@ class Starts:
                 spared.add(image)
             if chosen.number:
                 known = asked
-        self.foreseen = Foreseen(self.look.denoiser, known)
+        self.foreseen = Foreseen(self.look.denoiser, known) if closely else None
         return after, spared
 
     def _best(

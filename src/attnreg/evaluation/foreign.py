@@ -62,7 +62,8 @@ def take_in(
         ledger.ask(config, asked, list(pictures), {}, versions(), command)
         for cell, png in pictures.items():
             if cell in there:
-                ledger.pictures.put(png)  # which may have been damaged since
+                if ledger.pictures.get(there[cell][0]) is None:  # lost or damaged since
+                    ledger.pictures.put(png)
             else:
                 # Nobody knows how long it took: 0 seconds stand for that.
                 ledger.keep(cell, Drawn(png, 0.0))
