@@ -133,6 +133,13 @@ def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     return tokens
 
 
+def weights_by_token(tokenizer: CLIPTokenizer) -> Tensor:
+    """How much more often pictures are shown whose caption holds a token, `(token,)`; see `LATE`."""
+    weights = torch.ones(len(tokenizer))
+    weights[tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in LATE])] = torch.tensor([*LATE.values()]).float()
+    return weights
+
+
 def speak(unet: UNet2DConditionModel, matrix: Tensor) -> None:
     """Let a UNet read and write latents that a matrix `(8, 8)` has moved, in place.
 
@@ -174,8 +181,7 @@ def train(
     average = copy.deepcopy(model).requires_grad_(False)
     alphas = new_scheduler().alphas_cumprod.to(device)
     empty = tokenise(tokenizer, [""])[0]
-    by_token = torch.ones(len(tokenizer))
-    by_token[tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in LATE])] = torch.tensor([*LATE.values()]).float()
+    by_token = weights_by_token(tokenizer)
     often = {kind: by_token[sets[kind].tokens].amax(1) for kind in shares}
     if PROMISED in often:
         often[PROMISED] = torch.ones_like(often[PROMISED])

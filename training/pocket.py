@@ -10,10 +10,12 @@ import argparse
 import json
 import random
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from attnreg.models.about import ABOUT, checksums
@@ -92,9 +94,15 @@ def main() -> None:
 
 
 def encoded_pictures(
-    work: Path, coder: AutoencoderTiny, tokenizer: CLIPTokenizer, kinds: tuple[str, ...], count: int, seed: int
+    work: Path,
+    coder: AutoencoderTiny,
+    tokenizer: Any,
+    kinds: tuple[str, ...],
+    count: int,
+    seed: int,
+    encode: Callable[..., denoiser.Latents] = denoiser.encode,
 ) -> dict[str, denoiser.Latents]:
-    """Kind -> encoded renderings of it; made once and kept."""
+    """Kind -> encoded renderings of it; made once and kept. `encode`: as `denoiser.encode`, and takes the tokenizer."""
     path = work / "latents.pt"
     # Another autoencoder, seed, number or kind makes other latents: those kept from before would be the wrong ones.
     made_with = {
@@ -108,7 +116,7 @@ def encoded_pictures(
         state = {"made_with": made_with}
         for kind in kinds:
             rng = random.Random(f"{seed} pictures of {kind}")
-            made = denoiser.encode(coder, tokenizer, count // len(kinds), kind, rng)
+            made = encode(coder, tokenizer, count // len(kinds), kind, rng)
             state |= {f"latents of {kind}": made.latents, f"tokens of {kind}": made.tokens}
         checkpoint.save(path, state)
     return {kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"]) for kind in kinds}
@@ -127,14 +135,21 @@ def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: 
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    told = {"name": "pocket", "steps": STEPS, "guidance_scale": GUIDANCE}
+    write_directory(out, pipe, CARD, told, never_together())
+
+
+def write_directory(
+    out: Path, pipe: DiffusionPipeline, card: Path, told: dict[str, Any], held_out: Sequence[tuple[str, ...]]
+) -> None:
+    """Write a pipeline in float16 with its card, its account of itself and its checksums: all or nothing."""
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size="15MB")
-    shutil.copy(CARD, partial / "README.md")
+    shutil.copy(card, partial / "README.md")
     words = {"things": NOUNS, "colours": list(COLOURS), "other": (*GLUE, *SETTING)}
-    unseen = [list(pair) for pair in never_together()]
-    told = {"name": "pocket", **words, "held_out_pairs": unseen, "steps": STEPS, "guidance_scale": GUIDANCE}
-    (partial / ABOUT).write_text(json.dumps({"model": told, "sha256": checksums(partial)}, indent=1) + "\n")
+    model = told | words | {"held_out_pairs": [list(pair) for pair in held_out]}
+    (partial / ABOUT).write_text(json.dumps({"model": model, "sha256": checksums(partial)}, indent=1) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     partial.replace(out)
 

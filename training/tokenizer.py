@@ -1,14 +1,15 @@
-"""A CLIP tokenizer trimmed to the words the bundled model knows: each is one token, anything else is letters."""
+"""Tokenizers, CLIP's and T5's, trimmed to the words that the bundled models know: all else is letters."""
 
 from __future__ import annotations
 
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5Tokenizer
 
 from training.words import COLOURS, GLUE, NOUNS, SETTING
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_LENGTH = 32
 """Columns of the text encoder: room for four things with their colours."""
+T5_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.'-"
 NEXT_RING = (
     "flat", "style", "left", "right", "to", "under", "above", "four", "cats", "dogs", "apples", "photo", "picture",
     "next",
@@ -65,3 +66,11 @@ def new_tokenizer() -> CLIPTokenizer:
         unk_token=END,
         pad_token=END,
     )
+
+
+def new_t5_tokenizer() -> T5Tokenizer:
+    """T5's tokenizer over the same words: a mark stands where a word begins, and `</s>` ends a text."""
+    words = dict.fromkeys((*NOUNS, *COLOURS, *GLUE, *SETTING, *NEXT_RING))
+    likely = {"▁": -9.0} | {f"▁{word}": -2.0 for word in words} | {letter: -10.0 for letter in T5_LETTERS}
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return T5Tokenizer(vocab=[*special, *likely.items()], extra_ids=0)

@@ -43,7 +43,7 @@ SETTING = (*SIZES, "in", "on", "the", "at", "night", *PLACES)
 """The words of sizes, places and night."""
 
 HELD_OUT_SHARE = 0.4
-"""Share of the noun pairs that no training picture shows together."""
+"""Share of the noun pairs that no training picture of `pocket` shows together."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ PLAIN = Setting()
 """Nothing is said: plain ground by day."""
 
 
-def held_out_pairs() -> frozenset[frozenset[str]]:
-    """The unordered noun pairs kept out of training: the same 40 % in every run."""
+def held_out_pairs(share: float = HELD_OUT_SHARE) -> frozenset[frozenset[str]]:
+    """The unordered noun pairs kept out of training, the same in every run. A larger share adds to a smaller one."""
     pairs = [frozenset(pair) for pair in itertools.combinations(NOUNS, 2)]
     random.Random(20240306).shuffle(pairs)
-    return frozenset(pairs[: round(HELD_OUT_SHARE * len(pairs))])
+    return frozenset(pairs[: round(share * len(pairs))])
 
 
 def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -> str:
@@ -104,9 +104,9 @@ def caption(things: list[Thing], rng: random.Random, setting: Setting = PLAIN) -
 
 
 @functools.cache
-def seen_together(count: int) -> list[tuple[str, ...]]:
+def seen_together(count: int, share: float = HELD_OUT_SHARE) -> list[tuple[str, ...]]:
     """The sets of so many nouns that training pictures may show together: no two of them are held out."""
-    held_out = held_out_pairs()
+    held_out = held_out_pairs(share)
     return [
         nouns
         for nouns in itertools.combinations(NOUNS, count)
@@ -115,9 +115,9 @@ def seen_together(count: int) -> list[tuple[str, ...]]:
 
 
 @functools.cache
-def never_together() -> list[tuple[str, ...]]:
+def never_together(share: float = HELD_OUT_SHARE) -> list[tuple[str, ...]]:
     """The pairs held out of training, in a fixed order."""
-    return sorted(tuple(sorted(pair)) for pair in held_out_pairs())
+    return sorted(tuple(sorted(pair)) for pair in held_out_pairs(share))
 
 
 def random_things(rng: random.Random, together: Sequence[tuple[str, ...]]) -> Iterator[Thing]:
