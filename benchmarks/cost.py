@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attnreg.attention.correction import Part, attend_corrected
+from attnreg.attention.intercept import attend_with
 from attnreg.methods import METHODS
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
-from attnreg.regulation.edit import LogitEdit, PromptColumns
+from attnreg.regulation.columns import LogitEdit, columns_of
+from attnreg.regulation.edit import ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate
 from attnreg.types import Grid, Sample
 from benchmarks.drawing import pixel_distance
@@ -53,15 +56,26 @@ class CountOperations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations(edit: LogitEdit, side: int = 16, targets: int = 2) -> int:
-    """Operations of one regulated layer in one step, beyond the attention call itself (second step: with a memory)."""
-    logits = torch.randn(1, 8, side * side, 77, generator=torch.Generator().manual_seed(0))
-    columns = [PromptColumns(tuple((2 + 3 * i,) for i in range(targets)), 0, 10)]
-    memory: dict[str, Any] = {}
-    edit(logits, columns, Grid(side, side), 0, "layer", memory)
-    with CountOperations() as counter:
-        edit(logits, columns, Grid(side, side), 1, "layer", memory)
-    return int(counter.count)
+def operations(edit: LogitEdit | ProbabilityEdit, side: int = 16, targets: int = 2) -> int:
+    """Operations of one regulated layer in one step, beyond the plain attention call (second step: with a memory)."""
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 8, positions, 40, generator=generator) for positions in (side * side, 77))
+    prompt = PromptColumns(tuple((2 + 3 * i,) for i in range(targets)), 0, 10)
+    grid, memory, step = Grid(side, side), dict[str, Any](), 0
+
+    def layer() -> None:
+        if isinstance(edit, LogitEdit):
+            part = Part([1], slice(None), columns_of((prompt,), query.dtype, query.device), grid)
+            attend_corrected([(part, lambda seen: edit.bias(seen, step, "layer", memory))], query, key, key)
+        else:
+            attend_with(lambda logits: edit(logits, [prompt], grid, step, "layer", memory).probabilities,
+                        torch.tensor([1]), query, key, key)  # fmt: skip
+
+    layer()
+    step = 1
+    with torch.no_grad(), CountOperations() as counter:
+        layer()
+    return int(counter.count) - 1
 
 
 def main() -> None:
@@ -91,7 +105,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for name, edit in edits.items():
         extra = statistics.median(a / b - 1 for a, b in zip(seconds[name], seconds["none"], strict=True))
-        count = str(operations(edit)) if isinstance(edit, LogitEdit) else "0" if edit is None else ""
+        count = str(operations(edit)) if isinstance(edit, LogitEdit | ProbabilityEdit) else "0" if edit is None else ""
         row = [
             f"{statistics.median(seconds[name]):.2f}",
             f"{extra:+.1%}",

@@ -20,7 +20,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from attnreg.attention.regulate import regulate
 from attnreg.evaluation.spelling import edit_of
-from attnreg.regulation.edit import LogitEdit
+from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.edit import ProbabilityEdit
 from benchmarks.cost import operations
 from training.tokenizer import new_tokenizer
 
@@ -101,7 +102,7 @@ def main() -> None:
     for name, edit in edits.items():
         extra = [one / plain - 1 for one, plain in zip(taken[name], taken["none"], strict=True)]
         each = statistics.median(taken[name]) / arguments.steps
-        count = operations(edit) if isinstance(edit, LogitEdit) else 0
+        count = operations(edit) if isinstance(edit, LogitEdit | ProbabilityEdit) else 0
         span = f"{min(extra):+.1%} to {max(extra):+.1%}"
         print(f"| {name} | {each:.2f} | {statistics.median(extra):+.2%} | {span} | {count} |")
     print(f"\n{arguments.rounds} rounds, {arguments.steps} steps, CPU, {torch.get_num_threads()} threads")

@@ -20,14 +20,16 @@ from attnreg.attention.edits import kinds_of
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method
-from attnreg.regulation.edit import Edited, LogitEdit, PromptColumns
+from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.edit import Edited, ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate
 from attnreg.types import AttnregError, Grid, Logits
+from materialised import edited as materialised
 
 PROMPT = "a cat and a blue balloon"
 SMALL = {"height": 64, "width": 64, "num_inference_steps": 2}
 CONFIGS = {name: method.config for name, method in METHODS.items() if method.config is not None}
-LOGITS = [name for name, config in CONFIGS.items() if isinstance(config(), LogitEdit)]
+LOGITS = [name for name, config in CONFIGS.items() if isinstance(config(), LogitEdit | ProbabilityEdit)]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_shared_settings_are_checked(name: str, settings: dict[str, Any]) -> Non
 def test_strength_zero_is_the_unmodified_attention(name: str) -> None:
     """To the bit, in the edit itself: not only because the pipeline would skip it."""
     logits, prompts, grid = example()
-    edited = CONFIGS[name](strength=0.0)(logits, prompts, grid, 0, "layer", {})
+    edited = materialised(CONFIGS[name](strength=0.0), logits, prompts, grid, 0, "layer", {})
     assert torch.equal(edited.probabilities, logits.softmax(-1))
     assert torch.equal(edited.mass_before, edited.mass_after)
 
@@ -122,9 +124,10 @@ def test_full_strength_draws_another_picture(name: str, pipe: Any, unmodified: n
 def test_images_do_not_see_one_another(name: str) -> None:
     """What an image gets does not depend on its company. (The published code chooses one step for a whole batch.)"""
     logits, prompts, grid = example()
-    together = CONFIGS[name]()(logits, prompts, grid, 0, "layer", {})
+    together = materialised(CONFIGS[name](), logits, prompts, grid, 0, "layer", {})
     for image in range(2):
-        alone = CONFIGS[name]()(logits[image : image + 1], prompts[image : image + 1], grid, 0, "layer", {})
+        mine = logits[image : image + 1], prompts[image : image + 1]
+        alone = materialised(CONFIGS[name](), *mine, grid, 0, "layer", {})
         torch.testing.assert_close(together.probabilities[image : image + 1], alone.probabilities)
         torch.testing.assert_close(together.mass_after[image : image + 1], alone.mass_after)
 
@@ -143,7 +146,7 @@ def test_attention_scaling_by_hand(
     """Against loops over plain numbers: raise the targets' logits one by one, take exponentials, then divide."""
     logits, prompts, grid = example(images, grid=Grid(height, width))
     edit = AttentionScaling(strength=strength, shift=shift, factor=factor)
-    edited = edit(logits, prompts, grid, 3, "layer", {})
+    edited = materialised(edit, logits, prompts, grid, 3, "layer", {})
     expected = []
     for image, prompt in zip(logits.tolist(), prompts, strict=True):
         heeded = [column for target in prompt.targets for column in target]

@@ -15,11 +15,11 @@ from attnreg import apply_attention_regulation, regulate, remove_attention_regul
 from attnreg.attention import attending
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
+from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.config import AttentionRegulation
-from attnreg.regulation.edit import Edited, PromptColumns
 from attnreg.regulation.kinds import Composed
 from attnreg.sampling import configure, generate
-from attnreg.types import Grid, Logits, Target, Trace
+from attnreg.types import Grid, Target, Trace
 
 PROMPT = "a cat and a blue balloon"
 SMALL: dict[str, Any] = {"height": 64, "width": 96, "num_inference_steps": 4}
@@ -32,41 +32,34 @@ def pipe() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Told(AttentionScaling):
-    """Scales attention, and remembers what it was given and gave back; then ruins the logits that it was given."""
+    """Scales attention, and remembers what it was given and what it gave back."""
 
-    seen: list[tuple[str, Grid, Tensor, list[PromptColumns], Tensor]] = field(default_factory=list)
+    seen: list[tuple[str, ColumnAttention, Bias]] = field(default_factory=list)
 
-    def __call__(
-        self,
-        logits: Logits,
-        prompts: Sequence[PromptColumns],
-        grid: Grid,
-        step: int,
-        layer: str,
-        memory: dict[str, Any],
-    ) -> Edited:
-        edited = super().__call__(logits.clone(), prompts, grid, step, layer, memory)
-        self.seen.append((layer, grid, logits.clone(), list(prompts), edited.probabilities))
-        logits.zero_()
-        return edited
+    def bias(self, attention: ColumnAttention, step: int, layer: str, memory: dict[str, Any]) -> Bias:
+        bias = super().bias(attention, step, layer, memory)
+        self.seen.append((layer, attention, bias))
+        return bias
 
 
 def by_loops(
-    seen: Sequence[tuple[str, Grid, Tensor, list[PromptColumns], Tensor]], grid: Grid, image: int, target: int
+    seen: Sequence[tuple[str, ColumnAttention, Bias]], grid: Grid, image: int, target: int
 ) -> tuple[Tensor, Tensor]:
     """The mean maps, one position at a time, in float64."""
     maps = torch.zeros(2, grid.height, grid.width, dtype=torch.float64)
-    calls = [call for call in seen if call[1] == grid]
-    for _, _, logits, prompts, probabilities in calls:
-        heads = logits.shape[1]
+    calls = [(attention, bias) for _, attention, bias in seen if attention.grid == grid]
+    for attention, bias in calls:
+        members = attention.columns.members[image]
+        heads = attention.probabilities.shape[1]
         for y in range(grid.height):
             for x in range(grid.width):
                 for head in range(heads):
-                    row = logits[image, head, y * grid.width + x].double()
-                    for column in prompts[image].targets[target]:
-                        maps[0, y, x] += row[column].exp() / row.exp().sum() / heads / len(calls)
-                        edited = probabilities[image, head, y * grid.width + x, column]
-                        maps[1, y, x] += edited.double() / heads / len(calls)
+                    row = attention.probabilities[image, head, y * grid.width + x].double()
+                    grown = row * bias.columns[image, head, 0].double().exp() * (members.sum(-1) > 0)
+                    others = 1 - float((row * (members.sum(-1) > 0)).sum())
+                    own = members[:, target] > 0
+                    maps[0, y, x] += row[own].sum() / heads / len(calls)
+                    maps[1, y, x] += grown[own].sum() / (others + grown.sum()) / heads / len(calls)
     return maps[0], maps[1]
 
 
@@ -78,8 +71,8 @@ def test_maps_are_the_mean_over_heads_layers_and_steps(pipe: Any) -> None:
         generators = [torch.Generator().manual_seed(i) for i in range(4)]
         pipe(prompts, generator=generators, num_images_per_prompt=2, output_type="latent", **SMALL)
     by_grid: dict[Grid, set[str]] = {}
-    for layer, grid, *_ in edit.seen:
-        by_grid.setdefault(grid, set()).add(layer)
+    for layer, attention, _ in edit.seen:
+        by_grid.setdefault(attention.grid, set()).add(layer)
     assert len(by_grid) > 1, "else the choice of a grid would not be tested"
     common = max(by_grid, key=lambda grid: (len(by_grid[grid]), grid.pixels))
     assert trace.regulated_steps == 2
@@ -129,6 +122,7 @@ def test_the_picture_is_the_same_to_the_bit(pipe: Any, method: str, monkeypatch:
         raise AssertionError("a map was computed that nobody asked for")
 
     monkeypatch.setattr(attending, "target_maps", never)
+    monkeypatch.setattr(attending, "column_maps", never)
     latents.append(generate(pipe, PROMPT, edit, output_type="latent", **SMALL))
     assert torch.equal(latents[0].picture, latents[1].picture)
     assert (len(latents[0].trace.maps()), latents[1].trace.maps()) == (1, [])

@@ -13,8 +13,15 @@ from torch import Tensor
 from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.edit import PromptColumns
 from attnreg.types import Grid
+from materialised import edited as materialised
 
 GRID = Grid(4, 6)
+
+
+def balanced(edit: AttentionBalance, logits: Tensor, *targets: tuple[int, ...]) -> Tensor:
+    """The probabilities under a balance of the same targets in every image."""
+    prompts = [PromptColumns(targets)] * len(logits)
+    return materialised(edit, logits, prompts, GRID, 0, "layer", {}).probabilities
 
 
 def random_logits(images: int, heads: int, tokens: int, seed: int, spread: float = 2.0) -> Tensor:
@@ -52,7 +59,7 @@ def test_it_is_what_its_definition_says(targets: int, seed: int, gain: float, st
     logits = random_logits(2, 2, 8, seed)
     columns = [[1, 4], [2], [6, 5]][:targets]
     prompts = [PromptColumns(tuple(map(tuple, columns)))] * 2
-    got = AttentionBalance(gain=gain, strength=strength)(logits, prompts, GRID, 0, "layer", {})
+    got = materialised(AttentionBalance(gain=gain, strength=strength), logits, prompts, GRID, 0, "layer", {})
     for image in range(2):
         torch.testing.assert_close(got.probabilities[image], slow_balance(logits[image], columns, gain, strength))
     assert got.mass_before.shape == got.mass_after.shape == (2, targets)
@@ -64,7 +71,9 @@ def test_a_drowned_target_is_heard_as_much_as_the_other(seed: int) -> None:
     """Two targets among many other words, one at a tenth of the other: their masses end up nearly the same."""
     logits = random_logits(1, 3, 9, seed, 0.7)
     logits[..., 3] -= 2.3
-    after = AttentionBalance(gain=1.0)(logits, [PromptColumns(((2,), (3,)))], GRID, 0, "layer", {}).probabilities
+    after = materialised(
+        AttentionBalance(gain=1.0), logits, [PromptColumns(((2,), (3,)))], GRID, 0, "layer", {}
+    ).probabilities
     before = logits.softmax(-1)
     assert (before[..., 2].mean(-1) / before[..., 3].mean(-1)).min() > 1.5
     ratio = after[..., 2].mean(-1) / after[..., 3].mean(-1)
@@ -75,7 +84,9 @@ def test_a_drowned_target_is_heard_as_much_as_the_other(seed: int) -> None:
 def test_a_map_keeps_its_shape() -> None:
     """The odds of a target against the other words rise by one factor everywhere in the picture."""
     logits = random_logits(1, 2, 7, 1)
-    edited = AttentionBalance()(logits, [PromptColumns(((1,), (2, 3)))], GRID, 0, "layer", {}).probabilities
+    edited = materialised(
+        AttentionBalance(), logits, [PromptColumns(((1,), (2, 3)))], GRID, 0, "layer", {}
+    ).probabilities
     before = logits.softmax(-1)
     for column in (1, 2, 3):
         risen = (edited[..., column] / edited[..., 0]) / (before[..., column] / before[..., 0])
@@ -86,7 +97,9 @@ def test_a_map_keeps_its_shape() -> None:
 def test_targets_that_are_heard_alike_are_raised_alike(gain: float) -> None:
     logits = random_logits(1, 2, 7, 1)
     logits[..., 3] = logits[..., 1]
-    edited = AttentionBalance(gain=gain)(logits, [PromptColumns(((1,), (3,)))], GRID, 0, "layer", {}).probabilities
+    edited = materialised(
+        AttentionBalance(gain=gain), logits, [PromptColumns(((1,), (3,)))], GRID, 0, "layer", {}
+    ).probabilities
     raised = logits.clone()
     raised[..., [1, 3]] += math.log(gain)
     torch.testing.assert_close(edited, raised.softmax(-1))
@@ -94,7 +107,7 @@ def test_targets_that_are_heard_alike_are_raised_alike(gain: float) -> None:
 
 def test_one_target_is_only_raised() -> None:
     logits = random_logits(1, 2, 5, 2)
-    edited = AttentionBalance(gain=2.0)(logits, [PromptColumns(((2,),))], GRID, 0, "layer", {})
+    edited = materialised(AttentionBalance(gain=2.0), logits, [PromptColumns(((2,),))], GRID, 0, "layer", {})
     raised = logits.clone()
     raised[..., 2] += math.log(2)
     torch.testing.assert_close(edited.probabilities, raised.softmax(-1))
@@ -103,9 +116,9 @@ def test_one_target_is_only_raised() -> None:
 def test_no_strength_is_the_plain_softmax_and_what_is_masked_stays_masked() -> None:
     logits = random_logits(1, 2, 5, 3)
     logits[..., 4] = -math.inf
-    plain = AttentionBalance(strength=0.0)(logits, [PromptColumns(((1,), (4,)))], GRID, 0, "layer", {})
+    plain = materialised(AttentionBalance(strength=0.0), logits, [PromptColumns(((1,), (4,)))], GRID, 0, "layer", {})
     assert torch.equal(plain.probabilities, logits.softmax(-1))
-    edited = AttentionBalance()(logits, [PromptColumns(((1,), (4,)))], GRID, 0, "layer", {})
+    edited = materialised(AttentionBalance(), logits, [PromptColumns(((1,), (4,)))], GRID, 0, "layer", {})
     assert torch.isfinite(edited.probabilities).all()
     assert (edited.probabilities[..., 4] == 0).all()
 
@@ -113,7 +126,9 @@ def test_no_strength_is_the_plain_softmax_and_what_is_masked_stays_masked() -> N
 def test_batch_mates_make_no_difference() -> None:
     logits = random_logits(3, 2, 6, 4).float()
     prompts = [PromptColumns(((1,), (2,))), PromptColumns(((3,), (2,))), PromptColumns(((4, 5), (1,)))]
-    together = AttentionBalance()(logits, prompts, GRID, 0, "layer", {}).probabilities
+    together = materialised(AttentionBalance(), logits, prompts, GRID, 0, "layer", {}).probabilities
     for image in range(3):
-        alone = AttentionBalance()(logits[image : image + 1], [prompts[image]], GRID, 0, "layer", {}).probabilities
+        alone = materialised(
+            AttentionBalance(), logits[image : image + 1], [prompts[image]], GRID, 0, "layer", {}
+        ).probabilities
         torch.testing.assert_close(together[image : image + 1], alone, rtol=0, atol=1e-6)

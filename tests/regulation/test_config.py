@@ -5,10 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.config import AttentionRegulation
-from attnreg.regulation.edit import LogitEdit, PromptColumns
+from attnreg.regulation.edit import ProbabilityEdit, PromptColumns
 from attnreg.regulation.reference import ReferenceRegulation
 from attnreg.types import AttnregError, Grid
+from materialised import edited as materialised
 
 BOTH = [AttentionRegulation, ReferenceRegulation]
 
@@ -26,7 +28,8 @@ PROMPTS = [PromptColumns(((1, 2), (4,))), PromptColumns(((5,), (3,)))]
 
 
 def run(logits, prompts=PROMPTS, grid=GRID, step=0, memory=None, **settings):
-    return AttentionRegulation(**settings)(logits, prompts, grid, step, "layer", {} if memory is None else memory)
+    edit = AttentionRegulation(**settings)
+    return materialised(edit, logits, prompts, grid, step, "layer", {} if memory is None else memory)
 
 
 def build(kind, **settings):
@@ -40,7 +43,7 @@ def build(kind, **settings):
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_settings_can_be_had_from_a_command_line(kind):
-    assert isinstance(kind(), LogitEdit)
+    assert isinstance(kind(), LogitEdit | ProbabilityEdit)
     for field in dataclasses.fields(kind):
         assert field.metadata["help"]
         assert "\n" not in field.metadata["help"]
@@ -145,9 +148,9 @@ def test_a_memory_of_another_layer_is_refused():
 @pytest.mark.parametrize("kind", BOTH)
 def test_what_does_not_fit_is_refused(kind):
     with pytest.raises(AttnregError, match=r"one prompt per image \(2\), got 1"):
-        kind()(example(), PROMPTS[:1], GRID, 0, "layer", {})
+        materialised(kind(), example(), PROMPTS[:1], GRID, 0, "layer", {})
     with pytest.raises(AttnregError, match="map of 64 pixels, got 4 x 4 = 16"):
-        kind()(example(), PROMPTS, Grid(4, 4), 0, "layer", {})
+        materialised(kind(), example(), PROMPTS, Grid(4, 4), 0, "layer", {})
 
 
 def test_several_tokens_equal_their_merger():
@@ -192,12 +195,12 @@ def test_properties_of_every_shape(images, heads, targets, grid, seed):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_full(kind, dtype):
     logits = example(dtype=dtype)
-    half = kind()(logits, PROMPTS, GRID, 0, "layer", {})
-    full = kind()(logits.float(), PROMPTS, GRID, 0, "layer", {})
+    half = materialised(kind(), logits, PROMPTS, GRID, 0, "layer", {})
+    full = materialised(kind(), logits.float(), PROMPTS, GRID, 0, "layer", {})
     assert half.probabilities.dtype == torch.float32
     assert torch.equal(half.probabilities, full.probabilities)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = kind()(logits, PROMPTS, GRID, 0, "layer", {})
+        inside = materialised(kind(), logits, PROMPTS, GRID, 0, "layer", {})
     assert torch.equal(inside.probabilities, full.probabilities)
     assert torch.equal(inside.mass_after, full.mass_after)
 
@@ -205,12 +208,12 @@ def test_half_precision_is_computed_in_full(kind, dtype):
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_callers_modes_and_generator_are_left_alone(kind):
     logits = example()
-    plain = kind()(logits, PROMPTS, GRID, 0, "layer", {}).probabilities
+    plain = materialised(kind(), logits, PROMPTS, GRID, 0, "layer", {}).probabilities
     memory: dict = {}
     for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
         with mode():
             before = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_rng_state())
-            found = kind()(logits, PROMPTS, GRID, 0, "layer", memory).probabilities
+            found = materialised(kind(), logits, PROMPTS, GRID, 0, "layer", memory).probabilities
             assert before[:2] == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
             assert torch.equal(before[2], torch.get_rng_state())
             assert memory or torch.equal(found, plain)
@@ -231,7 +234,7 @@ def test_masked_columns_give_no_nan(kind):
     logits[0, ..., 6:] = -torch.inf
     logits[1, ..., 4] = -torch.inf
     logits[2, ..., [0, 3, 5, 6, 7]] = -torch.inf
-    found = kind()(logits, [PromptColumns(((1, 2), (4,)))] * 3, GRID, 0, "layer", {})
+    found = materialised(kind(), logits, [PromptColumns(((1, 2), (4,)))] * 3, GRID, 0, "layer", {})
     for value in (found.probabilities, found.mass_before, found.mass_after, found.loss_before, found.loss_after):
         assert torch.isfinite(value).all()
     assert (found.probabilities[1, ..., 4] == 0).all()

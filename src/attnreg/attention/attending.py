@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnreg.attention.call import Call
+from attnreg.attention.correction import Part, attend_corrected
 from attnreg.attention.edits import Edits
 from attnreg.attention.intercept import attend_with, map_of, scaled_logits, values_of
 from attnreg.attention.layers import Act
-from attnreg.attention.maps import target_maps
+from attnreg.attention.maps import column_maps, target_maps
+from attnreg.regulation.columns import Bias, ColumnAttention, LogitEdit, check_prompts, columns_of, gains, masses
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
 from attnreg.types import AttnregError, Grid, Logits, Measured, Probabilities, Trace
@@ -102,6 +104,10 @@ class Attending:
         if valued:
             value = valued.put(module, value)
 
+        edit = self.edits.logits
+        if isinstance(edit, LogitEdit):
+            return self._corrected(edit, layer, grid, query, key, value, *args, **kwargs)
+
         def edited(logits: Logits) -> Probabilities:
             parts, start = [], 0
             for index, (images, words) in enumerate(self.groups):
@@ -110,8 +116,8 @@ class Attending:
                 columns = [one.columns for one in words]
                 # Before the edit has the logits in hand: it may write to them.
                 before = target_maps(mine.softmax(-1), columns) if self.trace.keeps_maps else None
-                if self.edits.logits is not None:
-                    part = self.edits.logits(mine, columns, grid, self.time.step, layer, memory)
+                if edit is not None:
+                    part = edit(mine, columns, grid, self.time.step, layer, memory)
                 else:
                     assert self.edits.attention is not None
                     part = self.edits.attention.over_text(mine, words, Moment(*self.time, layer, grid), memory)
@@ -124,6 +130,44 @@ class Attending:
             return torch.cat(parts)
 
         return attend_with(edited, self.rows, query, key, value, *args, **kwargs)
+
+    def _corrected(
+        self,
+        edit: LogitEdit,
+        layer: str,
+        grid: Grid,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The attention of one layer over the text, corrected by what an edit adds to the targets' logits."""
+        parts, start = [], 0
+        rows = self.rows.tolist()
+        for index, (images, words) in enumerate(self.groups):
+            prompts = tuple(one.columns for one in words)
+            check_prompts(prompts, len(images), key.shape[-2])
+            columns = columns_of(prompts, torch.promote_types(query.dtype, torch.float32), query.device)
+            mine, start = rows[start : start + len(images)], start + len(images)
+            part = Part(mine, slice(None), columns, grid)
+            memory = self.memory.setdefault((layer, index), {})
+            parts.append((part, partial(self._biased, edit, layer, images, memory)))
+        return attend_corrected(parts, query, key, value, *args, **kwargs)
+
+    def _biased(
+        self, edit: LogitEdit, layer: str, images: list[int], memory: dict[str, Any], attention: ColumnAttention
+    ) -> Bias:
+        """What the edit adds; its effect is noted."""
+        bias = edit.bias(attention, self.time.step, layer, memory)
+        with torch.no_grad():
+            gain = gains(attention.probabilities, bias, attention.columns)
+            measured = Measured(masses(attention), masses(attention, gain), bias.loss_before, bias.loss_after)
+            self.trace.note(self.time.step, layer, images, attention.grid, measured)
+            if self.trace.keeps_maps:
+                before, after = column_maps(attention), column_maps(attention, gain)
+                self.trace.note_maps(layer, images, attention.grid, before, after)
+        return bias
 
     def _over_image(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from attnreg.regulation.edit import LatentEdit, LogitEdit
+from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
 
@@ -14,7 +15,7 @@ from attnreg.types import AttnregError
 class Edits:
     """One edit, or several that were composed, sorted by what they change."""
 
-    logits: LogitEdit | None = None
+    logits: LogitEdit | ProbabilityEdit | None = None
     attention: AttentionEdit | None = None
     embedding: EmbeddingEdit | None = None
     start: StartEdit | None = None
@@ -32,8 +33,8 @@ class Edits:
         return all(getattr(edit, "optional", False) for edit in self.acting.values())
 
 
-KINDS: dict[str, type] = {
-    "logits": LogitEdit,
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "logits": (LogitEdit, ProbabilityEdit),
     "attention": AttentionEdit,
     "embedding": EmbeddingEdit,
     "start": StartEdit,

@@ -9,6 +9,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.regulation.columns import ColumnAttention
 from attnreg.regulation.edit import PromptColumns
 from attnreg.regulation.grouping import membership
 from attnreg.types import Probabilities
@@ -24,3 +25,15 @@ def target_maps(probabilities: Probabilities, prompts: Sequence[PromptColumns]) 
     members = membership(tuple(prompts), probabilities.shape[-1], torch.float32, probabilities.device)[..., :-1]
     per_token = reduce(probabilities.float(), "image head pixel token -> image pixel token", "mean")
     return einsum(per_token, members, "image pixel token, image token target -> image target pixel")
+
+
+@torch.no_grad()
+def column_maps(
+    attention: ColumnAttention, gains: Float[Tensor, "image head pixel column"] | None = None
+) -> Float[Tensor, "image target pixel"]:
+    """The same of attention to the targets' columns alone: as it is, or with the gains of an edit."""
+    probabilities = attention.probabilities
+    if gains is not None:
+        probabilities = (probabilities + gains) / (1 + gains.sum(-1, keepdim=True))
+    per_column = reduce(probabilities.float(), "image head pixel column -> image pixel column", "mean")
+    return (per_column @ attention.columns.members.float()).mT

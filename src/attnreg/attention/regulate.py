@@ -25,12 +25,13 @@ from attnreg.attention.look import Look
 from attnreg.attention.run import Run
 from attnreg.attention.starts import Starts
 from attnreg.regulation.balance import AttentionBalance
-from attnreg.regulation.edit import LatentEdit, LogitEdit
+from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.targets import TargetSpec
 from attnreg.types import AttnregError, Trace
 
-Edit = LogitEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | StartEdit | Composed
+Edit = LogitEdit | ProbabilityEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | StartEdit | Composed
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 """`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import einsum, rearrange, reduce
-from jaxtyping import Float
-from torch import Tensor
 
-from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
-from attnreg.regulation.grouping import membership
+from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting
-from attnreg.types import Grid, Logits, Probabilities
 
 FAINTEST = 1e-12
 """Attention below which a target counts as having this much: what is masked cannot be raised."""
@@ -33,33 +27,12 @@ class AttentionBalance(EditSettings):
     layers: tuple[str, ...] = in_layers("all")
     gain: float = setting(3.0, number(0.0, above_low=True), "the targets' attention is raised by this factor")
 
-    def __call__(
-        self,
-        logits: Logits,
-        prompts: Sequence[PromptColumns],
-        grid: Grid,
-        step: int,
-        layer: str,
-        memory: dict[str, Any],
-    ) -> Edited:
-        """The balanced attention of one layer in one step; see `edit.LogitEdit` for what goes in.
+    def bias(self, attention: ColumnAttention, step: int, layer: str, memory: dict[str, Any]) -> Bias:
+        """What balances the targets of one layer in one step; see `columns.LogitEdit`.
 
-        `memory` is not used: every step stands on its own. Raises `AttnregError` if the shapes do not fit together.
+        `memory` is not used: every step stands on its own.
         """
-        check_fit(logits, prompts, grid)
-        with full_precision(logits) as logits:
-            targets = membership(tuple(prompts), logits.shape[-1], logits.dtype, logits.device)[..., :-1]
-            with torch.no_grad():
-                mass = _mass_by_head(logits.softmax(-1), targets)
-                there = mass.clamp_min(FAINTEST)
-                shift = (self.gain * there.mean(-1, keepdim=True) / there).log() * self.strength
-                per_column = einsum(shift, targets, "image head target, image token target -> image head token")
-            probabilities = (logits + rearrange(per_column, "image head token -> image head 1 token")).softmax(-1)
-            return Edited(probabilities, mass.mean(1), _mass_by_head(probabilities.detach(), targets).mean(1))
-
-
-def _mass_by_head(
-    probabilities: Probabilities, targets: Float[Tensor, "image token target"]
-) -> Float[Tensor, "image head target"]:
-    per_token = reduce(probabilities, "image head pixel token -> image head token", "mean")
-    return einsum(per_token, targets, "image head token, image token target -> image head target")
+        with torch.no_grad():
+            mass = attention.by_target.mean(-2, keepdim=True).clamp_min(FAINTEST)
+            shift = (self.gain * mass.mean(-1, keepdim=True) / mass).log() * self.strength
+            return Bias(attention.spread(shift))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.basis import gaussian_basis
-from attnreg.regulation.edit import Edited, PromptColumns, check_fit, full_precision
-from attnreg.regulation.grouping import add_to_targets, group_logits, membership, per_image, target_mass
+from attnreg.regulation.columns import Bias, ColumnAttention
+from attnreg.regulation.grouping import per_image
 from attnreg.regulation.objective import ObjectiveSettings
 from attnreg.regulation.settings import number, setting, whole_number
 from attnreg.regulation.solver import descend
-from attnreg.types import AttnregError, Grid, Logits
+from attnreg.types import AttnregError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,46 +43,37 @@ class AttentionRegulation(ObjectiveSettings):
         "how fine the edit is: distance of its Gaussians as a share of the map's side",
     )
 
-    def __call__(
-        self,
-        logits: Logits,
-        prompts: Sequence[PromptColumns],
-        grid: Grid,
-        step: int,
-        layer: str,
-        memory: dict[str, Any],
-    ) -> Edited:
-        """The regulated attention of one layer in one denoising step; see `edit.LogitEdit` for what goes in.
+    def bias(self, attention: ColumnAttention, step: int, layer: str, memory: dict[str, Any]) -> Bias:
+        """The regulating edit of one layer in one denoising step; see `columns.LogitEdit` for what goes in.
 
-        Computes and answers in float32 (float64 for float64 logits) whatever surrounds it. The edit is a constant to
-        autograd: gradients reach `logits` through the last softmax only. `memory["weights"]` holds the weights of the
-        step before. At `strength` 0 the probabilities are `softmax(logits)` exactly, while the search still runs and
-        reports.
+        The edit is a constant to autograd. `memory["weights"]` holds the weights of the step before. At `strength` 0
+        nothing is added, while the search still runs and reports.
 
-        Raises `AttnregError` if the shapes do not fit together or `memory` is of another layer or group.
+        Raises `AttnregError` if `memory` is of another layer or group.
         """
-        check_fit(logits, prompts, grid)
-        with full_precision(logits) as logits:
-            with torch.no_grad():
-                members = membership(tuple(prompts), logits.shape[-1], logits.dtype, logits.device)
-                plain = logits.softmax(-1)
-                grouped = group_logits(plain, members)
-                basis = gaussian_basis(grid, self.spacing, logits.dtype, logits.device)
-                shape = torch.Size((len(grouped), grouped.shape[1] - 1, len(basis)))
-                previous = _recall(memory, shape, layer)
-                start = grouped.new_zeros(shape) if previous is None else previous
-                solution = descend(self.objective, grouped, basis, start, self.iterations)
-                memory["weights"] = solution.weights
-                used = solution.weights if previous is None else solution.weights.lerp(previous, self.smoothing)
-                edit = (used * (self.strength * self.decay**step)) @ basis
-            probabilities = add_to_targets(logits, edit, members).softmax(-1)
-            return Edited(
-                probabilities=probabilities,
-                mass_before=target_mass(plain, members),
-                mass_after=target_mass(probabilities.detach(), members),
-                loss_before=per_image(solution.loss_before, len(prompts)),
-                loss_after=per_image(solution.loss_after, len(prompts)),
+        with torch.no_grad():
+            grouped = _group_logits(attention.by_target)
+            basis = gaussian_basis(attention.grid, self.spacing, grouped.dtype, grouped.device)
+            shape = torch.Size((len(grouped), grouped.shape[1] - 1, len(basis)))
+            previous = _recall(memory, shape, layer)
+            start = grouped.new_zeros(shape) if previous is None else previous
+            solution = descend(self.objective, grouped, basis, start, self.iterations)
+            memory["weights"] = solution.weights
+            used = solution.weights if previous is None else solution.weights.lerp(previous, self.smoothing)
+            edit = (used * (self.strength * self.decay**step)) @ basis
+            images = len(attention.logits)
+            per_target = rearrange(edit, "(image head) target pixel -> image head pixel target", image=images)
+            return Bias(
+                attention.spread(per_target),
+                per_image(solution.loss_before, images),
+                per_image(solution.loss_after, images),
             )
+
+
+def _group_logits(by_target: Float[Tensor, "image head pixel target"]) -> Float[Tensor, "image*head group pixel"]:
+    """`log P` of every target and, in the last row, of all other columns together: logits whose softmax is `P`."""
+    rest = (1 - by_target.sum(-1, keepdim=True)).clamp_min(torch.finfo(by_target.dtype).eps)
+    return rearrange(torch.cat([by_target, rest], -1).log(), "image head pixel group -> (image head) group pixel")
 
 
 def _recall(memory: dict[str, Any], shape: torch.Size, layer: str) -> Float[Tensor, "problem target basis"] | None:

@@ -58,8 +58,12 @@ class Edited:
 
 
 @runtime_checkable
-class LogitEdit(Protocol):
-    """A way to change the cross-attention of one layer in one denoising step."""
+class ProbabilityEdit(Protocol):
+    """A way to replace the cross-attention probabilities of one layer in one denoising step, whatever they sum to.
+
+    It is given all logits, a tensor of the picture by all tokens. What only adds to the logits of targets is a
+    `columns.LogitEdit`, which costs a fraction and works where text and picture attend to one another.
+    """
 
     @property
     def strength(self) -> float:
