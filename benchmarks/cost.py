@@ -65,7 +65,7 @@ def operations(edit: LogitEdit | ProbabilityEdit, side: int = 16, targets: int =
 
     def layer() -> None:
         if isinstance(edit, LogitEdit):
-            part = Part([1], slice(None), columns_of((prompt,), query.dtype, query.device), grid)
+            part = Part([1], slice(None), columns_of((prompt,), 0, query.dtype, query.device), grid)
             attend_corrected([(part, lambda seen: edit.bias(seen, step, "layer", memory))], query, key, key)
         else:
             attend_with(lambda logits: edit(logits, [prompt], grid, step, "layer", memory).probabilities,

@@ -52,7 +52,11 @@ def find_targets(
         raise AttnregError(f"expected a list of targets, got the string {targets!r}; write targets=[{targets!r}]")
     if targets is not None and not len(targets):
         raise AttnregError("expected at least one target, got an empty list; name words of the prompt, or pass None")
-    encoded = _encode(prompt, tokenizer, max_length)
+    return targets_in(_encode(prompt, tokenizer, max_length), targets, adjectives)
+
+
+def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool = True) -> tuple[Target, ...]:
+    """The targets of a prompt whose columns are known; arguments and errors as of `find_targets`."""
     if targets is None:
         return _automatic(encoded, adjectives)
     found = tuple(_one(encoded, spec) for spec in targets)
@@ -74,7 +78,7 @@ def end_of_text(prompt: str, tokenizer: Any, *, max_length: int | None = None) -
 
 
 @dataclass(frozen=True)
-class _Encoded:
+class Encoded:
     """A prompt as the text encoder gets it."""
 
     prompt: str
@@ -98,7 +102,7 @@ class _Encoded:
         )
 
 
-def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> _Encoded:
+def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
     """The prompt encoded as pipelines do: padded and cut to the text encoder's length."""
     if not getattr(tokenizer, "is_fast", False):
         raise AttnregError(
@@ -112,7 +116,7 @@ def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> _Encoded:
     )
     ids = [int(i) for i in rows["input_ids"][0]]
     spans = [_spans(*row) for row in zip(rows["offset_mapping"], rows["special_tokens_mask"], strict=True)]
-    return _Encoded(
+    return Encoded(
         prompt=prompt,
         words=split_words(prompt),
         ids=tuple(ids),
@@ -127,7 +131,7 @@ def _spans(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> tuple[
     return tuple(None if mask else (start, end) for (start, end), mask in zip(offsets, special, strict=True))
 
 
-def _automatic(encoded: _Encoded, adjectives: bool) -> tuple[Target, ...]:
+def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
     found: list[Target] = []
     left_out: list[str] = []
     phrases = find_phrases(encoded.prompt)
@@ -151,7 +155,7 @@ def _automatic(encoded: _Encoded, adjectives: bool) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def _one(encoded: _Encoded, spec: TargetSpec) -> Target:
+def _one(encoded: Encoded, spec: TargetSpec) -> Target:
     if isinstance(spec, str):
         words = _named(encoded, spec)
         return _target(encoded, encoded.columns(words), words)
@@ -163,7 +167,7 @@ def _one(encoded: _Encoded, spec: TargetSpec) -> Target:
     return _numbered(encoded, tuple(int(column) for column in columns))
 
 
-def _named(encoded: _Encoded, spec: str) -> tuple[Word, ...]:
+def _named(encoded: Encoded, spec: str) -> tuple[Word, ...]:
     """The words a string stands for."""
     phrase, nth = numbered(spec)
     runs = occurrences(phrase, encoded.words)
@@ -198,7 +202,7 @@ def _suggestion(phrase: str, words: tuple[Word, ...]) -> str:
     return (f"; did you mean {close[0]!r}? words: " if close else "; words: ") + ", ".join(known)
 
 
-def _numbered(encoded: _Encoded, columns: tuple[int, ...]) -> Target:
+def _numbered(encoded: Encoded, columns: tuple[int, ...]) -> Target:
     """The target made of token columns."""
     own = [column for column, span in enumerate(encoded.spans) if span is not None]
     wrong = [column for column in columns if column not in own]
@@ -213,13 +217,13 @@ def _numbered(encoded: _Encoded, columns: tuple[int, ...]) -> Target:
     return _target(encoded, columns, words if encoded.columns(words) == columns else ())
 
 
-def _role(encoded: _Encoded, column: int, own: list[int]) -> str:
+def _role(encoded: Encoded, column: int, own: list[int]) -> str:
     if not 0 <= column < len(encoded.ids):
         return f"outside 0 to {len(encoded.ids) - 1}"
     return "the start token" if own and column < own[0] else "end-of-text or padding"
 
 
-def _target(encoded: _Encoded, columns: tuple[int, ...], words: Sequence[Word]) -> Target:
+def _target(encoded: Encoded, columns: tuple[int, ...], words: Sequence[Word]) -> Target:
     """A target named as the prompt writes it; with "#2" where that would name an earlier occurrence."""
     spans = [span for column in columns if (span := encoded.spans[column]) is not None]
     start, end = (words[0].start, words[-1].end) if words else (spans[0][0], max(end for _, end in spans))
@@ -229,7 +233,7 @@ def _target(encoded: _Encoded, columns: tuple[int, ...], words: Sequence[Word]) 
     return Target(f"{text}#{nth}" if nth > 1 else text, columns, tuple(encoded.pieces[column] for column in columns))
 
 
-def _refuse_overlap(encoded: _Encoded, targets: tuple[Target, ...]) -> None:
+def _refuse_overlap(encoded: Encoded, targets: tuple[Target, ...]) -> None:
     for second, target in enumerate(targets):
         for other in targets[:second]:
             shared = sorted(set(target.tokens) & set(other.tokens))

@@ -33,13 +33,9 @@ def tensors(batch: int, queries: int, keys: int, seed: int = 0) -> tuple[Tensor,
     )
 
 
-def columns(shift: int = 0, images: int = 2) -> Columns:
-    """Of the two prompts; `shift`: where the text begins among the keys."""
-    moved = tuple(
-        PromptColumns(tuple(tuple(column + shift for column in target) for target in one.targets))
-        for one in TWO[:images]
-    )
-    return columns_of(moved, torch.float32, torch.device("cpu"))
+def columns(first: int = 0, images: int = 2) -> Columns:
+    """Of the two prompts; first: where the text begins among the keys."""
+    return columns_of(TWO[:images], first, torch.float32, torch.device("cpu"))
 
 
 def by_softmax(
@@ -152,7 +148,7 @@ def test_several_parts_and_grouped_heads() -> None:
     """Two groups of images, with other numbers of targets; keys and values that serve several heads each."""
     query, _, _ = tensors(2, PIXELS, TEXT)
     key, value = (torch.randn(2, 1, TEXT, WIDTH, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
-    one = columns_of((PromptColumns(((7,),)),), torch.float32, torch.device("cpu"))
+    one = columns_of((PromptColumns(((7,),)),), 0, torch.float32, torch.device("cpu"))
     parts = [
         (Part([0], slice(None), one, Grid(4, 6)), torch.full((1, HEADS, 1, 1), 1.5)),
         (Part([1], slice(None), columns(images=1), Grid(4, 6)), torch.full((1, HEADS, 1, 3), -0.5)),

@@ -13,13 +13,14 @@ from torch.nn import functional as F
 from attnreg.attention.call import Call
 from attnreg.attention.correction import Part, attend_corrected
 from attnreg.attention.edits import Edits
-from attnreg.attention.intercept import attend_with, map_of, scaled_logits, values_of
+from attnreg.attention.families.family import Family, Places
+from attnreg.attention.intercept import attend_with, scaled_logits, values_of
 from attnreg.attention.layers import Act
 from attnreg.attention.maps import column_maps, target_maps
 from attnreg.regulation.columns import Bias, ColumnAttention, LogitEdit, check_prompts, columns_of, gains, masses
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
-from attnreg.types import AttnregError, Grid, Logits, Measured, Probabilities, Trace
+from attnreg.types import AttnregError, Logits, Measured, Probabilities, Trace
 
 Words = Sequence[PromptWords | None]
 """One entry an image; `None` for one in which nothing is to be heeded."""
@@ -33,17 +34,28 @@ class Time(NamedTuple):
     noise: float
 
 
+class Group(NamedTuple):
+    """Rows of the batch whose prompts have equally many targets: they are edited together."""
+
+    rows: list[int]
+    images: list[int]
+    words: list[PromptWords]
+
+
 class Attending:
     """The edits of one installation, what they remember between steps, and where they tell what they did."""
 
     def __init__(
         self,
+        family: Family,
+        denoiser: nn.Module,
         edits: Edits,
         text: dict[str, nn.Module],
         image: Iterable[str],
         every: dict[str, nn.Module],
         trace: Trace,
     ) -> None:
+        self.family, self.denoiser = family, denoiser
         self.edits, self.trace = edits, trace
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
@@ -54,7 +66,7 @@ class Attending:
         self.memory: dict[tuple[str, int], dict[str, Any]] = {}
         self.pairs: object = None
         self.rows = torch.empty(0, dtype=torch.long)
-        self.groups: list[tuple[list[int], list[PromptWords]]] = []
+        self.groups: list[Group] = []
         self.time = Time(0, 0, 0.0)
 
     def acts(
@@ -64,14 +76,14 @@ class Attending:
         self.time = time
         if call.pairs is not self.pairs:  # pipelines hand the same embeddings to every step
             self._group(call, words)
-        tokens = call.hidden.shape[-2]
+        tokens = self.family.keys(call.arguments)
         valued = _Values.of(call, embedded)
         acts: dict[str, Act] = {}
         if valued:
             acts = {name: Act(tokens, partial(_with_values, module, valued)) for name, module in self.every.items()}
         if self.groups and {"logits", "attention"} & set(acting):
             for name, module in self.text.items():
-                acts[name] = Act(tokens, partial(self._over_text, name, module, valued, call.latent))
+                acts[name] = Act(tokens, partial(self._over_text, name, module, valued, call))
         if self.groups and "attention" in acting:
             acts |= {name: Act(None, partial(self._over_image, name, call)) for name in self.image}
         return acts
@@ -83,16 +95,16 @@ class Attending:
         for row, image in call.pairs:
             if (one := words[image]) is not None:
                 by_count.setdefault(len(one.targets), []).append((row, image, one))
-        self.groups = [([image for _, image, _ in group], [one for *_, one in group]) for group in by_count.values()]
-        rows = [row for group in by_count.values() for row, *_ in group]
-        self.rows = torch.tensor(rows, dtype=torch.long, device=call.hidden.device)
+        self.groups = [Group(*map(list, zip(*group, strict=True))) for group in by_count.values()]
+        rows = [row for group in self.groups for row in group.rows]
+        self.rows = torch.tensor(rows, dtype=torch.long, device=call.device)
 
     def _over_text(
         self,
         layer: str,
         module: nn.Module,
         valued: _Values | None,
-        latent: Grid,
+        call: Call,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -100,17 +112,18 @@ class Attending:
         **kwargs: Any,
     ) -> Tensor:
         """The attention of one layer over the text, with the rows of each group of images edited."""
-        grid = _grid(layer, query, latent)
+        places = self._places(layer, call, query, key)
+        grid = places.grid
         if valued:
             value = valued.put(module, value)
 
         edit = self.edits.logits
         if isinstance(edit, LogitEdit):
-            return self._corrected(edit, layer, grid, query, key, value, *args, **kwargs)
+            return self._corrected(edit, layer, places, query, key, value, *args, **kwargs)
 
         def edited(logits: Logits) -> Probabilities:
             parts, start = [], 0
-            for index, (images, words) in enumerate(self.groups):
+            for index, (_, images, words) in enumerate(self.groups):
                 memory = self.memory.setdefault((layer, index), {})
                 mine = logits[start : start + len(images)]
                 columns = [one.columns for one in words]
@@ -135,7 +148,7 @@ class Attending:
         self,
         edit: LogitEdit,
         layer: str,
-        grid: Grid,
+        places: Places,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -143,16 +156,14 @@ class Attending:
         **kwargs: Any,
     ) -> Tensor:
         """The attention of one layer over the text, corrected by what an edit adds to the targets' logits."""
-        parts, start = [], 0
-        rows = self.rows.tolist()
-        for index, (images, words) in enumerate(self.groups):
-            prompts = tuple(one.columns for one in words)
-            check_prompts(prompts, len(images), key.shape[-2])
-            columns = columns_of(prompts, torch.promote_types(query.dtype, torch.float32), query.device)
-            mine, start = rows[start : start + len(images)], start + len(images)
-            part = Part(mine, slice(None), columns, grid)
+        parts = []
+        for index, group in enumerate(self.groups):
+            prompts = tuple(one.columns for one in group.words)
+            check_prompts(prompts, len(group.images), key.shape[-2] - places.text)
+            columns = columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
+            part = Part(group.rows, places.queries, columns, places.grid)
             memory = self.memory.setdefault((layer, index), {})
-            parts.append((part, partial(self._biased, edit, layer, images, memory)))
+            parts.append((part, partial(self._biased, edit, layer, group.images, memory)))
         return attend_corrected(parts, query, key, value, *args, **kwargs)
 
     def _biased(
@@ -168,6 +179,9 @@ class Attending:
                 before, after = column_maps(attention), column_maps(attention, gain)
                 self.trace.note_maps(layer, images, attention.grid, before, after)
         return bias
+
+    def _places(self, layer: str, call: Call, query: Tensor, key: Tensor) -> Places:
+        return self.family.places(layer, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])
 
     def _over_image(
         self,
@@ -193,8 +207,8 @@ class Attending:
             )
         assert self.edits.attention is not None
         output = F.scaled_dot_product_attention(query, key, value, None, dropout_p, is_causal, scale=scale, **kwargs)
-        moment = Moment(*self.time, layer, _grid(layer, query, call.latent))
-        words = [one for _, group in self.groups for one in group]
+        moment = Moment(*self.time, layer, self._places(layer, call, query, key).grid)
+        words = [one for group in self.groups for one in group.words]
         for row, one in zip(self.rows.tolist(), words, strict=True):
             for head in range(query.shape[1]):
                 at = slice(row, row + 1), slice(head, head + 1)
@@ -233,13 +247,3 @@ def _with_values(
     module: nn.Module, valued: _Values, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
     return F.scaled_dot_product_attention(query, key, valued.put(module, value), *args, **kwargs)
-
-
-def _grid(layer: str, query: Tensor, latent: Grid) -> Grid:
-    grid = map_of(query.shape[-2], latent)
-    if grid is None:
-        raise AttnregError(
-            f"expected the map of {layer} to be the {latent.height} x {latent.width} latent halved some "
-            f"times, got {query.shape[-2]} positions; leave the layer out with layers=..."
-        )
-    return grid

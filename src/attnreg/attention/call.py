@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.attention.families.family import Embeddings, Family
 from attnreg.regulation.kinds import EncodedText
 from attnreg.types import AttnregError, Grid
 
@@ -20,6 +21,8 @@ class Call:
 
     denoise: Callable[..., Any]
     """The denoiser's own forward."""
+    family: Family
+    """Which of the arguments is which."""
     arguments: dict[str, Any]
     pairs: tuple[tuple[int, int], ...]
     """`(row, image)` for every row of the batch that holds an image's prompt."""
@@ -29,14 +32,20 @@ class Call:
     @property
     def sample(self) -> Float[Tensor, "row channel height width"]:
         """The scaled latents, one a row, and whatever channels the pipeline appends to them."""
-        sample: Tensor = self.arguments["sample"]
+        sample: Tensor = self.arguments[self.family.sample]
         return sample
 
     @property
-    def hidden(self) -> Float[Tensor, "row token channel"]:
-        """What the prompts of the rows became."""
-        hidden: Tensor = self.arguments["encoder_hidden_states"]
+    def hidden(self) -> Any:
+        """What the prompts of the rows became: `(row, token, channel)`, or a list of `(token, channel)`."""
+        hidden: Embeddings = self.arguments[self.family.text]
         return hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser works."""
+        device: torch.device = self.hidden[0].device
+        return device
 
     @property
     def latent(self) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from attnreg.attention.families.family import Family
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
@@ -53,6 +54,17 @@ CLASHES = {
 def kinds_of(edit: Any) -> list[str]:
     """The parts of a model that an edit changes; none if it is no edit."""
     return [name for name, kind in KINDS.items() if isinstance(edit, kind) and not isinstance(edit, type)]
+
+
+def check_kinds(family: Family, edits: Edits) -> None:
+    """Raises `AttnregError` if one of the edits changes a part that cannot be edited in this family."""
+    for kind, edit in edits.acting.items():
+        kind = "probabilities" if isinstance(edit, ProbabilityEdit) else kind
+        if edit.strength and kind not in family.kinds:
+            raise AttnregError(
+                f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
+                f"there those work that edit the {' or the '.join(sorted(family.kinds))}: choose attention-balance"
+            )
 
 
 def edits_of(config: Any) -> Edits:

@@ -8,7 +8,8 @@ none of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,6 +79,27 @@ class CatchAttention(TorchFunctionMode):
                 self.caught = True
                 return self.edit(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+@contextmanager
+def native_attention(module: nn.Module) -> Iterator[None]:
+    """Let a module's processor attend by torch's own function, whatever backend was chosen for it or for all.
+
+    Other backends of diffusers (flash-attn, sage, flex, xFormers) do not call it: an edit would not reach them.
+    """
+    processor: Any = getattr(module, "processor", None)
+    if not hasattr(processor, "_attention_backend"):
+        yield
+        return
+    before = vars(processor).get("_attention_backend", _ABSENT)
+    processor._attention_backend = "native"
+    try:
+        yield
+    finally:
+        if before is _ABSENT:
+            del processor._attention_backend
+        else:
+            processor._attention_backend = before
 
 
 def scaled_logits(

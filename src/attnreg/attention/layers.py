@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.intercept import CatchAttention, processor_name
+from attnreg.attention.intercept import CatchAttention, native_attention, processor_name
 from attnreg.types import AttnregError
 
 
@@ -26,7 +26,9 @@ class Act(NamedTuple):
 class Layers:
     """The stand-ins of the layers; which of them act, and how, is set from call to call."""
 
-    def __init__(self) -> None:
+    def __init__(self, remedy: str) -> None:
+        self.remedy = remedy
+        """What to call where a layer's processor makes no attention call that can be caught."""
         self.acts: dict[str, Act] = {}
         """By the layer's name; a layer without an entry runs as it always does."""
         self.caught: set[str] = set()
@@ -50,14 +52,14 @@ class Layers:
             if act is None:
                 return original(*args, **kwargs)
             catch = CatchAttention(*act)
-            with catch:
+            with catch, native_attention(module):
                 output = original(*args, **kwargs)
             if not catch.caught:
                 over = f"over the {act.keys} text tokens" if act.keys else "over the picture's positions"
                 raise AttnregError(
                     f"expected {name} to call scaled_dot_product_attention {over}, got "
                     f"{processor_name(module)}, which does not; turn attention slicing and xFormers off: "
-                    "pipe.unet.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
+                    f"{self.remedy}"
                 )
             self.caught.add(name)
             return output

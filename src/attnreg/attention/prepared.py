@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from torch import Tensor
 
 from attnreg.attention.attending import Words
 from attnreg.attention.edits import Edits
-from attnreg.attention.texts import Texts
+from attnreg.attention.families.family import Embeddings
+from attnreg.attention.texts import TextEncoder
 from attnreg.regulation.kinds import Embedded, EncodedText
 
 
@@ -26,18 +26,22 @@ class Prepared:
 
     def repeated(self, each: int) -> Prepared:
         """The same of so many images a prompt."""
-        of_each = [number for number in range(len(self.words)) for _ in range(each)]
+        return Prepared.of([(self, number) for number in range(len(self.words)) for _ in range(each)])
+
+    @staticmethod
+    def of(images: Sequence[tuple[Prepared, int]]) -> Prepared:
+        """What was made of some prompts, one an image: which of those that were prepared together it is."""
         return Prepared(
-            [self.words[number] for number in of_each],
-            [self.embedded[number] for number in of_each],
-            [self.phrases[number] for number in of_each],
-            [self.readings[number] for number in of_each],
-            self.nothing,
+            [made.words[number] for made, number in images],
+            [made.embedded[number] for made, number in images],
+            [made.phrases[number] for made, number in images],
+            [made.readings[number] for made, number in images],
+            images[0][0].nothing,
         )
 
 
-def prepare(edits: Edits, embeddings: Tensor, words: Words, encode: Texts) -> Prepared:
-    """What the edits make of the prompts, given what each became `(prompt, token, channel)`."""
+def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEncoder) -> Prepared:
+    """What the edits make of the prompts, given what each became `(token, channel)`."""
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
     nothing = encode("") if predicts else None

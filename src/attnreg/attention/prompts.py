@@ -9,34 +9,67 @@ from typing import Any
 
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
-from attnreg.targets import TargetSpec, end_of_text, find_targets
+from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, targets_in
 from attnreg.types import AttnregError
 
 
-def words_of_prompts(
-    pipe: Any, given: dict[str, Any], targets: Any, adjectives: bool, optional: bool
-) -> list[PromptWords | None]:
-    """The words of each prompt that `encode_prompt` is given; `None`, with a warning, where `optional` allows none.
+def prompts_in(given: dict[str, Any]) -> list[str] | None:
+    """The prompts that `encode_prompt` is given, copied: some pipelines write into the list; `None` if it has none.
 
-    Raises `AttnregError` for a target that cannot be found, and for two prompts that are read as one.
+    Raises `AttnregError` for two prompts that are read as one.
     """
-    prompts = given["prompt"]
-    if given.get("prompt_2") not in (None, prompts):
-        raise AttnregError(
-            "expected one prompt for both text encoders, got a prompt_2 that differs from prompt; "
-            "leave prompt_2 out, or put every word that must be heeded into prompt"
-        )
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if given.get("prompt") is None:
+        return None
+    first = _listed(given["prompt"])
+    for name in ("prompt_2", "prompt_3"):
+        if given.get(name) is not None and _listed(given[name]) != first:
+            raise AttnregError(
+                f"expected one prompt for all text encoders, got a {name} that differs from prompt; "
+                f"leave {name} out, or put every word that must be heeded into prompt"
+            )
+    return first
+
+
+def _listed(prompts: Any) -> list[str]:
+    return [prompts] if isinstance(prompts, str) else list(prompts)
+
+
+def words_of_prompts(
+    pipe: Any, prompts: Sequence[str], targets: Any, adjectives: bool, optional: bool
+) -> list[PromptWords | None]:
+    """The words of each prompt by the pipeline's tokenizer; `None`, with a warning, where `optional` allows none.
+
+    Raises `AttnregError` for a target that cannot be found.
+    """
+    wanted = _wanted(targets, len(prompts))
+    return [_words_of(pipe, prompt, named, adjectives, optional) for prompt, named in zip(prompts, wanted, strict=True)]
+
+
+def words_received(
+    prompts: Sequence[Encoded], targets: Any, adjectives: bool, optional: bool
+) -> list[PromptWords | None]:
+    """The words of each prompt as text encoders received it; else as `words_of_prompts`."""
+    words: list[PromptWords | None] = []
+    for prompt, named in zip(prompts, _wanted(targets, len(prompts)), strict=True):
+        if optional and named is None and not find_phrases(prompt.prompt):
+            warnings.warn(f"attnreg: no noun found in {prompt.prompt!r}: it is drawn unmodified", stacklevel=2)
+            words.append(None)
+            continue
+        found = targets_in(prompt, named, adjectives)
+        words.append(PromptWords(PromptColumns(tuple(target.tokens for target in found)), found, prompt.prompt))
+    return words
+
+
+def _wanted(targets: Any, count: int) -> Sequence[Sequence[TargetSpec] | None]:
+    """The targets of each of so many prompts, as the caller names them."""
     if targets is None or not any(_is_list(entry) for entry in targets):
-        wanted: Sequence[Sequence[TargetSpec] | None] = [targets] * len(prompts)
-    elif len(targets) != len(prompts):
+        return [targets] * count
+    if len(targets) != count:
         raise AttnregError(
-            f"expected one list of targets for each of the {len(prompts)} prompts, got {len(targets)}; "
+            f"expected one list of targets for each of the {count} prompts, got {len(targets)}; "
             "give one list for all prompts or one a prompt"
         )
-    else:
-        wanted = targets
-    return [_words_of(pipe, prompt, named, adjectives, optional) for prompt, named in zip(prompts, wanted, strict=True)]
+    return list(targets)
 
 
 def _words_of(

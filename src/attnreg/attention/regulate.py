@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.attending import Attending
-from attnreg.attention.edits import edits_of, kinds_of
+from attnreg.attention.edits import check_kinds, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers
 from attnreg.attention.intercept import Patch
 from attnreg.attention.latents import MovedLatents
@@ -60,7 +60,12 @@ class Installation:
                     f"expected a pipeline with .{name}, got {type(pipe).__name__} without; "
                     "load the whole pipeline, text encoder included"
                 )
+        check_kinds(self.family, edits)
         self.pipe = pipe
+        self.block = False
+        """Whether it ends with a block, by itself."""
+        self.closed = False
+        """Whether its block has ended: it is not put back then when a block that was opened inside ends later."""
         owner = edits.logits or edits.attention
         text = select_layers(self.family, self.denoiser, owner.layers) if owner else {}
         image = beside(self.family, self.denoiser, list(text)) if edits.attention else {}
@@ -69,9 +74,9 @@ class Installation:
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
         begun = select_layers(self.family, self.denoiser, edits.start.layers) if edits.start else {}
         self.modules = every | text | image | seen | seen_image | begun
-        self.layers = Layers()
+        self.layers = Layers(self.family.native.format(self.family.denoiser))
         self.trace = Trace(tuple(text), keeps_maps=maps)
-        attending = Attending(edits, text, image, every, self.trace)
+        attending = Attending(self.family, self.denoiser, edits, text, image, every, self.trace)
         self.latents = None
         if edits.latent or edits.start:
             look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
@@ -79,7 +84,18 @@ class Installation:
             if edits.start:
                 starts = Starts(pipe, edits.start, Look(self.denoiser, self.layers, tuple(begun), ()), self.trace)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
-        self.run = Run(pipe, edits, targets, adjectives, self.trace, self.layers, attending, self.latents)
+        self.run = Run(
+            pipe,
+            self.family,
+            self.denoiser,
+            edits,
+            targets,
+            adjectives,
+            self.trace,
+            self.layers,
+            attending,
+            self.latents,
+        )
         self.patches: list[Patch] = []
 
     def install(self) -> None:
@@ -217,6 +233,7 @@ def regulate(
     a layer that should have been regulated was not.
     """
     installation = Installation(pipe, config, targets, adjectives, maps)
+    installation.block = True
     previous = installed_on(pipe)
     if previous:
         previous.remove()
@@ -225,8 +242,9 @@ def regulate(
         yield installation.trace
         installation.run.warn_if_nothing_ran()
     finally:
-        if (now := _carried(pipe)) and now is not installation:  # applied inside of the block, in its place
+        installation.closed = True
+        if (now := _carried(pipe)) and now is not installation and not now.block:  # applied inside, in its place
             now.remove()
         installation.remove()
-        if previous:
+        if previous and not previous.closed and _carried(pipe) is None:
             previous.install()

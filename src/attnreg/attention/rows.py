@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.attention.families.family import Embeddings
 from attnreg.types import AttnregError
 
 
-def rows_of_images(
-    hidden: Float[Tensor, "row _ _"],
-    embeddings: Float[Tensor, "image token channel"],
-    negative: Float[Tensor, "image token channel"] | None,
-) -> list[tuple[int, int]]:
+def rows_of_images(hidden: Embeddings, embeddings: Embeddings, negative: Embeddings | None) -> list[tuple[int, int]]:
     """`(row, image)` for every row of the batch `hidden` that holds an image's embedding.
 
     Pipelines around a UNet stack blocks of one row an image, each of all prompts or of all negative prompts, in any
@@ -22,24 +18,25 @@ def rows_of_images(
 
     Raises `AttnregError` if an image's embedding is in no row, or in a number of rows that does not go round.
     """
-    wanted = embeddings.to(hidden)
-    if (blocks := _blocks(hidden, wanted, negative)) is not None:
-        return [(block * len(wanted) + image, image) for block in blocks for image in range(len(wanted))]
+    if isinstance(hidden, Tensor) and isinstance(embeddings, Tensor) and isinstance(negative, Tensor | None):
+        wanted: Embeddings = embeddings.to(hidden)
+        if (blocks := _blocks(hidden, embeddings.to(hidden), negative)) is not None:
+            return [(block * len(wanted) + image, image) for block in blocks for image in range(len(wanted))]
+    else:
+        wanted = [one.to(hidden[0]) for one in embeddings]
     pairs: list[tuple[int, int]] = []
     left = list(range(len(wanted)))
     while left:
         first = wanted[left[0]]
         images = [image for image in left if torch.equal(wanted[image], first)]
         left = [image for image in left if image not in images]
-        rows = [
-            row for row in range(len(hidden)) if hidden.shape[1:] == first.shape and torch.equal(hidden[row], first)
-        ]
-        if negative is not None and len(rows) > len(images) and torch.equal(negative[images[0]].to(hidden), first):
+        rows = [row for row in range(len(hidden)) if torch.equal(hidden[row], first)]
+        if negative is not None and len(rows) > len(images) and torch.equal(negative[images[0]].to(first), first):
             rows = rows[len(images) :]
         if not rows or len(rows) % len(images):
             raise AttnregError(
                 f"expected the embedding {tuple(first.shape)} of {len(images)} images among the {len(hidden)} rows "
-                f"{tuple(hidden.shape[1:])} that the denoiser was given, got {len(rows)} of them; "
+                f"{tuple(hidden[0].shape)} that the denoiser was given, got {len(rows)} of them; "
                 "something changes the embeddings after encode_prompt: leave it out"
             )
         pairs += [(row, images[i % len(images)]) for i, row in enumerate(rows)]

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
+from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.call import Call
 from attnreg.attention.edits import Edits
+from attnreg.attention.families.family import Family, Texts
 from attnreg.attention.latents import MovedLatents
 from attnreg.attention.layers import Layers
 from attnreg.attention.predictions import combined
 from attnreg.attention.prepared import Prepared, prepare
-from attnreg.attention.prompts import words_of_prompts
+from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
+from attnreg.attention.received import read, receiving
 from attnreg.attention.rows import rows_of_images
-from attnreg.attention.texts import Texts
+from attnreg.attention.texts import TextEncoder
 from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError, Trace
+
+REMEMBERED = 16
+"""So many results of `encode_prompt` are known again when they are handed back."""
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Encoding(NamedTuple):
+    """What one call of `encode_prompt` returned, and what the edits made of it."""
+
+    texts: Texts
+    """One embedding an image."""
+    prepared: Prepared
+    each: int
+    """Images a prompt."""
+    error: AttnregError | None = None
+    """What is wrong with it, if it is drawn."""
 
 
 class Run:
@@ -31,6 +51,8 @@ class Run:
     def __init__(
         self,
         pipe: Any,
+        family: Family,
+        denoiser: nn.Module,
         edits: Edits,
         targets: Any,
         adjectives: bool,
@@ -39,25 +61,25 @@ class Run:
         attending: Attending,
         latents: MovedLatents | None,
     ) -> None:
-        self.pipe, self.edits, self.trace = pipe, edits, trace
+        self.pipe, self.family, self.denoiser = pipe, family, denoiser
+        self.edits, self.trace = edits, trace
         self.targets, self.adjectives = targets, adjectives
         self.layers, self.attending, self.latents = layers, attending, latents
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
-        self.embeddings: Tensor | None = None
-        self.prepared = Prepared()
-        """Of every image of this call."""
-        self.encoded: tuple[Tensor | None, Prepared] = None, self.prepared
-        """What words last became: this may be handed back several times, for more images each."""
+        self.encodings: deque[Encoding] = deque(maxlen=REMEMBERED)
+        """What prompts became: it may be handed back later, all of it or some rows, several times."""
+        self.waiting: list[Encoding] = []
+        """Those of them that were made since the last picture began."""
         self.forget()
 
     def forget(self) -> None:
         """Back to before any step of a picture. What the last prompt became is kept, for a call that hands it back."""
         self.step = -1
         self.regulated_steps = 0
-        self.begun = False
-        self.negative: Tensor | None = None
-        self.seen: tuple[Tensor | None, tuple[tuple[int, int], ...]] = (None, ())
+        self.current: Encoding | None = None
+        """What the picture is drawn from; known from the first call of the denoiser on."""
+        self.seen: list[tuple[Any, Pairs]] = []
         self.rewritten: tuple[Tensor | None, int, Tensor | None] = (None, 0, None)
         self.layers.acts = {}
         self.attending.forget()
@@ -68,45 +90,115 @@ class Run:
 
     def around_encode_prompt(self, original: Callable[..., Any], refresh: Callable[[], None]) -> Callable[..., Any]:
         """Note the prompts and the embeddings they became; `refresh` sees that the other stand-ins are in place."""
-        signature = inspect.signature(original)
+        signature = own_signature(self.pipe, "encode_prompt")
 
         @wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
             if not self.live:
                 return original(*args, **kwargs)
+            self._check_caller(sys._getframe(1))
+            if self.step >= 0:
+                self.waiting = []
             self.forget()
             refresh()
-            # The words are looked up first: a target that is not there costs no time in the text encoder.
             given = signature.bind(*args, **kwargs).arguments
-            handed_back = self._handed_back(given)
-            words = handed_back.words if handed_back else self._words(given)
-            result = original(*args, **kwargs)
-            embeddings, negative = result[:2] if isinstance(result, tuple) else (result, None)
-            each = len(embeddings) // len(words)
-            made = handed_back or prepare(self.edits, embeddings[::each], words, Texts(self.pipe, original, given))
-            self.prepared = made.repeated(each)
-            if not handed_back:
-                self.encoded = embeddings, self.prepared
-            self.embeddings, self.negative, self.begun = embeddings, negative, True
-            self.trace.begin([one.targets if one else () for one in words], images_per_prompt=each)
+            result, encoding = self._encoded(original, given, args, kwargs)
+            self.encodings.append(encoding)
+            self.waiting.append(encoding)
+            if len(self.waiting) == 1 or self.family.negative is not None:
+                self._tell(encoding)
             return result
 
         return encode_prompt
 
+    def _encoded(
+        self, original: Callable[..., Any], given: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Encoding]:
+        """What `encode_prompt` returns, and what the edits make of it.
+
+        Where negative prompts are encoded on their own, what is wrong with a text counts only once it is drawn.
+        """
+        handed_back = self._handed_back(given)
+        prompts = prompts_in(given)
+        may_be_negative = self.family.negative is None and bool(self.waiting)
+        words: Words = []
+        error = None
+        try:
+            if handed_back:
+                pass
+            elif prompts is None:
+                raise AttnregError(
+                    "expected a prompt in words, got prompt_embeds, in which no word can be found; "
+                    "pass prompt as text, or what pipe.encode_prompt returned while regulated"
+                )
+            elif not self.family.encoders:
+                # The words are looked up first: a target that is not there costs no time in the text encoder.
+                words = words_of_prompts(self.pipe, prompts, self.targets, self.adjectives, self.edits.optional)
+        except AttnregError as wrong:
+            if not may_be_negative:
+                raise
+            error = wrong
+        with receiving(self.pipe, self.family) as received:
+            result = original(*args, **kwargs)
+        texts = self.family.texts(result)
+        if error:
+            return result, Encoding(texts, Prepared(), 1, error)
+        if handed_back:
+            each = len(texts.prompts) // len(handed_back.words)
+            return result, Encoding(texts, handed_back.repeated(each), each)
+        assert prompts is not None
+        each = len(texts.prompts) // len(prompts)
+        embeddings = texts.prompts[::each]
+        try:
+            if self.family.encoders:
+                read_prompts = [
+                    read(self.pipe, self.family, received, prompt, number, len(embeddings[number]))
+                    for number, prompt in enumerate(prompts)
+                ]
+                words = words_received(read_prompts, self.targets, self.adjectives, self.edits.optional)
+        except AttnregError as wrong:
+            if not may_be_negative:
+                raise
+            return result, Encoding(texts, Prepared(), 1, wrong)
+        made = prepare(self.edits, embeddings, words, TextEncoder(self.pipe, self.family, original, given))
+        return result, Encoding(texts, made.repeated(each), each)
+
+    def _tell(self, encoding: Encoding) -> None:
+        """Begin the account of a picture."""
+        words = encoding.prepared.words[:: encoding.each]
+        self.trace.begin([one.targets if one else () for one in words], images_per_prompt=encoding.each)
+
+    def _check_caller(self, frame: Any) -> None:
+        """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else."""
+        caller = frame.f_locals.get("self")
+        if caller is self.pipe or getattr(caller, self.family.denoiser, None) is None:
+            return
+        if vars(caller).get("encode_prompt") is vars(self.pipe).get("encode_prompt"):
+            raise AttnregError(
+                f"expected the {type(self.pipe).__name__} that was regulated to draw, got a copy, whose steps are "
+                "not its; apply the regulation to the copy, or copy the pipeline before"
+            )
+
     def around_denoiser(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Count the step, and let act in it what is to act."""
-        signature = inspect.signature(original)
+        signature = own_signature(self.denoiser, "forward")
 
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
+            given = signature.bind(*args, **kwargs).arguments
+            if self.family.is_aside(given):
+                return None
+            # A call for the negative prompt alone is no step of its own.
+            if self.family.negative is None and not self._pairs(given[self.family.text]):
+                return None
             acting, time = self._next_step()
             if not acting:
                 return None
-            given = signature.bind(*args, **kwargs).arguments
-            call = Call(original, given, self._pairs(given["encoder_hidden_states"]), len(self.prepared.words))
+            pairs = self._pairs(given[self.family.text])
+            call = Call(original, self.family, given, pairs, len(self.prepared.words))
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
-                time = time._replace(noise=float(torch.as_tensor(given["timestep"]).flatten()[0]) / trained)
+                time = time._replace(noise=float(torch.as_tensor(given[self.family.time]).flatten()[0]) / trained)
 
             def rewritten(call: Call) -> Call:
                 return self._rewritten(call, self._embedded(acting))
@@ -159,22 +251,27 @@ class Run:
 
     # --- how they know what to do ---------------------------------------------------------------------------------
 
+    @property
+    def prepared(self) -> Prepared:
+        """Of every image that is drawn."""
+        assert self.current is not None
+        return self.current.prepared
+
     def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
-        """What the embeddings that `encode_prompt` is given were made of, if it returned them before."""
+        """What the embeddings that `encode_prompt` is given were made of, if it returned them before, row by row."""
         embeddings = given.get("prompt_embeds")
         if given.get("prompt") is not None or embeddings is None:
             return None
-        known = (self.embeddings, self.prepared), self.encoded
-        return next((made for one, made in known if one is not None and _same(embeddings, one)), None)
+        rows = [self._known(row) for row in embeddings]
+        return None if None in rows else Prepared.of([row for row in rows if row is not None])
 
-    def _words(self, given: dict[str, Any]) -> Words:
-        """The words of each prompt that `encode_prompt` is given."""
-        if given.get("prompt") is not None:
-            return words_of_prompts(self.pipe, given, self.targets, self.adjectives, self.edits.optional)
-        raise AttnregError(
-            "expected a prompt in words, got prompt_embeds, in which no word can be found; "
-            "pass prompt as text, or what pipe.encode_prompt returned while regulated"
-        )
+    def _known(self, row: Tensor) -> tuple[Prepared, int] | None:
+        """What a text's embedding was made of: something that was encoded, and which of its images."""
+        for encoding in reversed(self.encodings):
+            for image, one in enumerate(encoding.texts.prompts):
+                if encoding.error is None and _same(row, one):
+                    return encoding.prepared, image
+        return None
 
     @property
     def _spared(self) -> set[int]:
@@ -225,16 +322,38 @@ class Run:
         self.trace.steps, self.trace.regulated_steps = self.step + 1, self.regulated_steps
         return acting, Time(self.step, total, 0.0)
 
-    def _pairs(self, hidden: Tensor) -> tuple[tuple[int, int], ...]:
-        """`(row, image)` for the rows of the batch that hold prompts."""
-        if self.embeddings is None or not self.begun:
+    def _pairs(self, hidden: Any) -> Pairs:
+        """`(row, image)` for the rows of the batch that hold prompts; none if all are negative prompts'."""
+        if not self.waiting:
             raise AttnregError(
                 "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
                 "call the pipeline inside the regulated block"
             )
-        if hidden is not self.seen[0]:  # pipelines hand the same tensor to every step
-            self.seen = hidden, tuple(rows_of_images(hidden, self.embeddings, self.negative))
-        return self.seen[1]
+        for seen, pairs in self.seen:  # pipelines hand the same tensors to every step
+            if hidden is seen:
+                return pairs
+        pairs = self._found(hidden)
+        self.seen = [*self.seen[-3:], (hidden, pairs)]
+        return pairs
+
+    def _found(self, hidden: Any) -> Pairs:
+        if self.current is not None:
+            try:
+                return tuple(rows_of_images(hidden, *self.current.texts))
+            except AttnregError:
+                others = [one for one in self.waiting if one is not self.current]
+                if self.family.negative is None and any(_rows_in(hidden, one) for one in others):
+                    return ()
+                raise
+        # The first call of a picture is for its prompts: what was encoded last of all that fits.
+        for encoding in reversed(self.waiting):
+            if (pairs := _rows_in(hidden, encoding)) is not None:
+                if encoding.error:
+                    raise encoding.error
+                self.current = encoding
+                self._tell(encoding)
+                return pairs
+        return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
 
     def _rewritten(self, call: Call, embedded: dict[int, Embedded]) -> Call:
         """The call with what the edit made of the prompts in their rows."""
@@ -247,8 +366,9 @@ class Run:
             return call
         hidden, times = call.hidden, _times_written(call.hidden)
         if self.rewritten[0] is not hidden or self.rewritten[1] != times:
-            assert self.embeddings is not None
-            if any(not _same(self.embeddings[image], hidden[row]) for row, image in call.pairs if image in embedded):
+            assert self.current is not None
+            prompts = self.current.texts.prompts
+            if any(not _same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
                 raise AttnregError(
                     "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
                     "callback writes to them: leave it out, or choose a method that changes no embedding"
@@ -256,16 +376,30 @@ class Run:
             rows = torch.tensor([row for row, _ in changed], device=hidden.device)
             made = torch.stack([keys for _, keys in changed]).to(hidden)
             self.rewritten = hidden, times, hidden.index_copy(0, rows, made)
-        return call.given(encoder_hidden_states=self.rewritten[2])
+        return call.given(**{self.family.text: self.rewritten[2]})
 
     def warn_if_nothing_ran(self) -> None:
         """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""
-        if self.begun and self.step < 0:
+        if self.waiting and self.step < 0:
             warnings.warn(
                 "attnreg: the prompt was encoded but the regulated denoiser never ran: the picture, if there is one, "
                 "was not regulated",
                 stacklevel=3,
             )
+
+
+def own_signature(owner: Any, method: str) -> inspect.Signature:
+    """What a method of an object's class takes: someone may have put a wrapper that does not say so over it."""
+    signature = inspect.signature(getattr(type(owner), method))
+    return signature.replace(parameters=[*signature.parameters.values()][1:])
+
+
+def _rows_in(hidden: Any, encoding: Encoding) -> Pairs | None:
+    """`(row, image)` for the rows that hold what was encoded; `None` if it is not all there."""
+    try:
+        return tuple(rows_of_images(hidden, *encoding.texts))
+    except AttnregError:
+        return None
 
 
 def _times_written(tensor: Tensor) -> int:

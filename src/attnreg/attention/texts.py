@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from attnreg.attention.families.family import Family
 from attnreg.attention.intercept import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
@@ -17,11 +18,11 @@ KEPT = ("device", "lora_scale", "clip_skip")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 
-class Texts:
+class TextEncoder:
     """`kinds.Encode` for one call of a pipeline: what it encodes is read as the pipeline read its prompt."""
 
-    def __init__(self, pipe: Any, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
-        self.pipe, self.encode_prompt = pipe, encode_prompt
+    def __init__(self, pipe: Any, family: Family, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
+        self.pipe, self.family, self.encode_prompt = pipe, family, encode_prompt
         self.kept = {name: given[name] for name in KEPT if name in given}
 
     def check_plain(self, prompt: str) -> None:

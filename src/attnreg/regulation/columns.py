@@ -32,8 +32,8 @@ class Columns(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def columns_of(prompts: tuple[PromptColumns, ...], dtype: torch.dtype, device: torch.device) -> Columns:
-    """The columns of prompts that have equally many targets.
+def columns_of(prompts: tuple[PromptColumns, ...], first: int, dtype: torch.dtype, device: torch.device) -> Columns:
+    """The columns of prompts that have equally many targets; first: where the text's first token stands among the keys.
 
     Do not write to the tensors: they are kept. Raises `AttnregError` if the prompts differ in their number of targets.
     """
@@ -46,7 +46,8 @@ def columns_of(prompts: tuple[PromptColumns, ...], dtype: torch.dtype, device: t
     width = max(map(len, flat))
     # Even under `inference_mode` a normal tensor is made, for a later caller may be outside of it.
     with torch.inference_mode(False):
-        index = torch.tensor([columns + columns[:1] * (width - len(columns)) for columns in flat], device=device)
+        rows = [columns + columns[:1] * (width - len(columns)) for columns in flat]
+        tokens = first + torch.tensor(rows, device=device)
         members = torch.zeros(len(prompts), width, counts.pop())
         for image, prompt in enumerate(prompts):
             start = 0
@@ -54,7 +55,7 @@ def columns_of(prompts: tuple[PromptColumns, ...], dtype: torch.dtype, device: t
                 members[image, start : start + len(target), number] = 1
                 start += len(target)
         alone = width == members.shape[-1]
-        return Columns(index, members.to(device, dtype), alone)
+        return Columns(tokens, members.to(device, dtype), alone)
 
 
 @dataclass(frozen=True)

@@ -1,92 +1,35 @@
-"""One table of the model families that can be regulated: which module denoises, where text meets image.
-
-A new family is one row of `FAMILIES`.
-"""
+"""The model families that can be regulated, one entry each: which module denoises, where text meets the picture."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from attnreg.attention.families.cross_transformer import CrossTransformer
+from attnreg.attention.families.family import Encoder, Family
+from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.unet import UNet
 from attnreg.types import AttnregError
 
-REFERENCE_SIDE = 16
-"""Side of the maps that the published method regulates: 16 x 16 at 512 x 512 pixels."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one kind of denoiser is built."""
-
-    denoiser: str
-    """The pipeline's attribute that holds it."""
-    model: str
-    """Name of its class."""
-    is_text_attention: Callable[[str, nn.Module], bool]
-    """Whether a named module is one in which image positions look at text."""
-    default_layers: Callable[[nn.Module, Sequence[str]], list[str]]
-    """Which of those layers "auto" means."""
-    image_attention: Callable[[str], str]
-    """The name of the layer beside one of them in which image positions look at one another, on the same map."""
-
-
-def unet_level(name: str, levels: int) -> int:
-    """How many times the UNet has halved the latent where the named module works."""
-    if block := re.match(r"(down|up)_blocks\.(\d+)\.", name):
-        index = int(block[2])
-        return index if block[1] == "down" else levels - 1 - index
-    return levels - 1
-
-
-def layers_nearest_reference(unet: nn.Module, names: Sequence[str]) -> list[str]:
-    """The layers of the down and up blocks whose maps are nearest to the published 16 x 16, at the model's own size.
-
-    In Stable Diffusion 1 and 2 these are the published `down_blocks.2` and `up_blocks.1`; in SDXL the 32 x 32 layers.
-    The rule needs no name, so it carries over to UNets of any depth.
-    """
-    config: Any = unet.config
-    levels = len(config.block_out_channels)
-    size = config.sample_size or REFERENCE_SIDE * 4
-    height, width = (size, size) if isinstance(size, int) else size
-    by_level: dict[int, list[str]] = {}
-    for name in names:
-        if not name.startswith("mid_block"):
-            by_level.setdefault(unet_level(name, levels), []).append(name)
-    if not by_level:
-        return list(names)
-    return by_level[
-        min(by_level, key=lambda level: abs(math.log2(height * width) / 2 - level - math.log2(REFERENCE_SIDE)))
-    ]
-
-
-def is_unet_cross_attention(name: str, module: nn.Module) -> bool:
-    """Whether the module is an attention of a UNet's transformer block that attends to the text.
-
-    The second one, and the first as well in a UNet of `only_cross_attention`.
-    """
-    return name.endswith((".attn1", ".attn2")) and bool(getattr(module, "is_cross_attention", False))
-
-
-def unet_self_attention(name: str) -> str:
-    """The first attention of the transformer block whose second one is named."""
-    return re.sub(r"\.attn2$", ".attn1", name)
-
-
-FAMILIES = (
-    Family(
-        denoiser="unet",
-        model="UNet2DConditionModel",
-        is_text_attention=is_unet_cross_attention,
-        default_layers=layers_nearest_reference,
-        image_attention=unet_self_attention,
+FAMILIES: tuple[Family, ...] = (
+    UNet("Stable Diffusion", "UNet2DConditionModel"),
+    StableDiffusion3(
+        "Stable Diffusion 3",
+        "SD3Transformer2DModel",
+        encoders=(Encoder(), Encoder("text_encoder_3", "tokenizer_3", after="tokenizer")),
     ),
+    Flux("FLUX", "FluxTransformer2DModel", encoders=(Encoder("text_encoder_2", "tokenizer_2"),)),
+    CrossTransformer("PixArt", "PixArtTransformer2DModel", encoders=(Encoder(),)),
+    CrossTransformer("Sana", "SanaTransformer2DModel", encoders=(Encoder(cut_from_the_left=True),)),
+    QwenImage(
+        "Qwen-Image", "QwenImageTransformer2DModel", encoders=(Encoder(dropped="prompt_template_encode_start_idx"),)
+    ),
+    ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(Encoder(),)),
 )
-"""Stable Diffusion 1.x and 2.x, SDXL, and every pipeline around their UNets (img2img, inpaint, ControlNet, ...)."""
+"""In the order in which a pipeline is asked for its denoiser."""
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -102,7 +45,7 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
         model = getattr(pipe, family.denoiser, None)
         if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
             return family, plain(model)
-    known = ", ".join(f"{family.model} as .{family.denoiser}" for family in FAMILIES)
+    known = ", ".join(family.name for family in FAMILIES)
     held = ", ".join(
         f".{name}: {type(plain(part)).__name__}"
         for name, part in getattr(pipe, "components", {}).items()

@@ -1,0 +1,121 @@
+"""What a model family answers: which modules let the picture look at text, and where in their calls both lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attnreg.types import AttnregError, Grid
+
+
+class Places(NamedTuple):
+    """Where the picture and the text lie in one layer's attention call."""
+
+    queries: slice
+    """The positions of the picture among the queries."""
+    text: int
+    """The first column of the text among the keys: there stands the first token of the prompt's embedding."""
+    grid: Grid
+    """The map that the picture's positions form, row by row."""
+
+
+Embeddings = Float[Tensor, "_ _ _"] | Sequence[Float[Tensor, "_ _"]]
+"""What texts became: `(text, token, channel)`, or a list of `(token, channel)` where they differ in length."""
+
+
+class Texts(NamedTuple):
+    """What the pipeline's `encode_prompt` made of the prompts, and of the negative ones if it made them as well."""
+
+    prompts: Embeddings
+    negative: Embeddings | None
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder whose tokens stand in the prompt's embedding, each in a column of its own."""
+
+    model: str = "text_encoder"
+    """The pipeline's attribute."""
+    tokenizer: str = "tokenizer"
+    """The pipeline's attribute that holds its tokenizer, or a processor that does."""
+    after: str | None = None
+    """Its tokens follow those of the encoder in this attribute of the pipeline."""
+    dropped: str | int = 0
+    """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
+    cut_from_the_left: bool = False
+    """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one kind of denoiser is built, and how its pipelines call it."""
+
+    name: str
+    """As people call the models."""
+    model: str
+    """Name of the denoiser's class."""
+    denoiser: str = "transformer"
+    """The pipeline's attribute that holds it."""
+    sample: str = "hidden_states"
+    """The denoiser's argument that holds the latents."""
+    text: str = "encoder_hidden_states"
+    """The denoiser's argument that holds what the prompts became."""
+    time: str = "timestep"
+    """The denoiser's argument that holds the time step."""
+    encoders: tuple[Encoder, ...] = ()
+    """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
+    kinds: frozenset[str] = frozenset({"logits"})
+    """The parts of this model that can be edited; see `calls.edits.KINDS`."""
+    negative: int | None = 1
+    """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
+
+    native: str = "pipe.{}.reset_attention_backend()"
+    """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
+
+    def is_text_attention(self, name: str, module: nn.Module) -> bool:
+        """Whether a named module is one in which positions of the picture look at text."""
+        raise NotImplementedError
+
+    def default_layers(self, denoiser: nn.Module, names: Sequence[str]) -> list[str]:
+        """Which of those layers "auto" means."""
+        raise NotImplementedError
+
+    def image_attention(self, name: str) -> str:
+        """The name of the layer beside one of them in which positions of the picture look at one another alone."""
+        raise AttnregError(
+            f"expected a model with attention over the picture alone, got {self.name}; choose a method that edits "
+            "attention to the text"
+        )
+
+    def texts(self, result: Any) -> Texts:
+        """What `encode_prompt` returned, sorted."""
+        if not isinstance(result, tuple):
+            return Texts(result, None)
+        return Texts(result[0], None if self.negative is None else result[self.negative])
+
+    def keys(self, arguments: Mapping[str, Any]) -> int | None:
+        """How many keys the attention call over the text has; `None`: it is the layer's first."""
+        return None
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """Where picture and text lie in a layer's attention call of so many queries and keys.
+
+        Raises `AttnregError` if the call is not of the kind that the family makes.
+        """
+        raise NotImplementedError
+
+    def is_aside(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""
+        return False
+
+
+def not_of_the_kind(family: Family, layer: str, expected: str, queries: int, keys: int) -> AttnregError:
+    """The error for an attention call that is not what the family makes."""
+    return AttnregError(
+        f"expected {layer} of {family.name} to attend {expected}, got {queries} queries and {keys} keys; "
+        "leave the layer out with layers=..., or report the model"
+    )

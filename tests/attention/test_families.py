@@ -1,0 +1,342 @@
+"""Every transformer family: the right columns, rows and queries, nothing else, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+import tiny_transformers
+from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, load_pipeline, regulate
+from attnreg.attention import attending, correction
+from attnreg.attention.families import FAMILIES, family_of, select_layers
+from attnreg.attention.families.family import Family
+from attnreg.regulation.columns import Bias, ColumnAttention
+
+PROMPT = "a cat and a blue balloon"
+SMALL: dict[str, dict[str, Any]] = {
+    "Stable Diffusion 3": {"height": 32, "width": 48, "max_sequence_length": 16},
+    "FLUX": {"height": 32, "width": 48, "max_sequence_length": 16, "true_cfg_scale": 2.0, "negative_prompt": "a dog"},
+    "PixArt": {"height": 64, "width": 96, "max_sequence_length": 16, "use_resolution_binning": False},
+    "Sana": {"height": 32, "width": 64, "max_sequence_length": 48, "use_resolution_binning": False},
+    "Qwen-Image": {"height": 32, "width": 48, "true_cfg_scale": 2.0, "negative_prompt": "a dog and a very red car"},
+    "Z-Image": {"height": 32, "width": 48, "max_sequence_length": 64},
+}
+"""Not square, and guided: with a negative prompt in the same call or in one of its own."""
+
+
+Noted = tuple[Any, tuple[Any, ...], dict[str, Any], Tensor]
+"""The parts of a corrected attention call, its arguments and what it returned."""
+
+
+@pytest.fixture(scope="module", params=tiny_transformers.FAMILIES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def pipe(name: str) -> Any:
+    return tiny_transformers.FAMILIES[name]()
+
+
+@pytest.fixture
+def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
+    def drawn(prompt: Any = PROMPT, **options: Any) -> Tensor:
+        count = 1 if isinstance(prompt, str) else len(prompt)
+        settings = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[name] | options
+        if count > 1 and isinstance(settings.get("negative_prompt"), str):
+            settings["negative_prompt"] = [settings["negative_prompt"]] * count
+        generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
+        images = pipe(prompt, generator=generators, **settings).images
+        return torch.stack(list(images)) if isinstance(images, list) else images
+
+    return drawn
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
+    """Every corrected attention call."""
+    noted: list[Noted] = []
+
+    def noting(parts: Any, *args: Any, **kwargs: Any) -> Tensor:
+        output = correction.attend_corrected(parts, *args, **kwargs)
+        noted.append(([part for part, _ in parts], args, kwargs, output.clone()))
+        return output
+
+    monkeypatch.setattr(attending, "attend_corrected", noting)
+    return noted
+
+
+def everything_in(pipe: Any) -> list[Any]:
+    """The very objects that a regulation might leave behind or replace."""
+    _, denoiser = family_of(pipe)
+    found: list[Any] = [pipe.__dict__.get("encode_prompt"), pipe.scheduler, denoiser]
+    for part in pipe.components.values():
+        for module in part.modules() if isinstance(part, nn.Module) else ():
+            processor = getattr(module, "processor", None)
+            found.append((module, processor, sorted(vars(module)), module.forward.__func__))
+            found.append(dict(vars(processor)) if processor is not None else None)
+    return found
+
+
+def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
+    before, objects = draw(), everything_in(pipe)
+    with regulate(pipe) as trace:
+        during, again = draw(), draw()
+    assert torch.equal(before, draw())
+    assert objects == everything_in(pipe)
+    assert torch.equal(during, again)
+    assert not torch.allclose(before, during)
+    assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
+    assert (trace.steps, trace.regulated_steps) == (3, 3), "calls for the negative prompt are no steps"
+    assert {record.layer for record in trace.records} == set(trace.layers)
+    assert family_of(pipe)[0].name == name
+    with regulate(pipe, config=AttentionBalance(strength=0.0)):
+        assert torch.equal(draw(), before)
+    with regulate(pipe, config=AttentionBalance(window=(0.5, 0.5))):
+        assert torch.equal(draw(), before)
+
+
+def test_targets_are_heard_as_the_method_says(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    with regulate(pipe, config=AttentionBalance(gain=2.0)) as trace:
+        draw()
+    (told,) = trace.attention()
+    assert sum(after for _, after in told.values()) > sum(before for before, _ in told.values())
+    masses = [after for _, after in told.values()]
+    assert max(masses) / min(masses) < 1.1, "both are heard alike"
+    with regulate(pipe, config=AttentionRegulation()) as trace:
+        draw()
+    assert all(record.loss_after <= record.loss_before for record in trace.records)  # type: ignore[operator]
+
+
+def test_the_picture_in_the_prompts_rows_alone(pipe: Any, draw: Callable[..., Tensor], calls: list[Noted]) -> None:
+    """Against the model's own call: other rows and the text's own queries are the same to the bit."""
+    with regulate(pipe, config=AttentionBalance(window=(0.0, 0.4))) as trace:
+        draw()
+    assert len(calls) == trace.regulated_steps * len(trace.layers)
+    for (part,), args, kwargs, output in calls:
+        plain = F.scaled_dot_product_attention(*args, **kwargs)
+        edited = torch.zeros(output.shape[:3], dtype=torch.bool)
+        edited[part.rows, :, part.queries] = True
+        assert torch.equal(output[~edited], plain[~edited])
+        assert not torch.equal(output[edited], plain[edited])
+        assert part.grid.pixels == output[:, :, part.queries].shape[2]
+        assert part.grid.height < part.grid.width
+
+
+class Keys(TorchFunctionMode):
+    """Notes the keys of the first attention call in it with so many queries at least."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and self.first is None:
+            self.first = (args[1] if len(args) > 1 else kwargs["key"]).detach().clone()
+        return func(*args, **kwargs)
+
+
+def keys_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """The keys of a module's attention call while the denoiser runs."""
+    noted, original = Keys(), module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with noted:
+            return original(*args, **kwargs)
+
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        run()
+    finally:
+        del module.forward
+    assert noted.first is not None
+    return noted.first
+
+
+def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """Another embedding in one column of the text moves exactly the key that the family says stands for it."""
+    family, denoiser = family_of(pipe)
+    given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    handle = denoiser.register_forward_pre_hook(
+        lambda _, args, kwargs: given.append((args, dict(kwargs))), with_kwargs=True
+    )
+    try:
+        with regulate(pipe, config=AttentionBalance(window=(0.0, 0.4))) as trace:
+            draw()
+    finally:
+        handle.remove()
+    arguments = _bound(denoiser, *given[0])
+    layer, module = next(iter(select_layers(family, denoiser, ("all",)).items()))
+    texts = arguments[family.text]
+    column = trace.targets[0][0].tokens[-1]
+
+    def run(changed: bool) -> Tensor:
+        moved = [text.clone() for text in texts]
+        if changed:
+            for text in moved:
+                text[column] += 1
+        value = moved if isinstance(texts, list) else torch.stack(moved)
+        with torch.no_grad():
+            return keys_of(module, lambda: denoiser(**(arguments | {family.text: value})))
+
+    before, after = run(False), run(True)
+    differs = (before != after).any(-1).any(1)
+    with torch.no_grad():
+        places = family.places(layer, arguments, denoiser, *_sizes(family, arguments, denoiser, before.shape[2]))
+    for row in differs:
+        # A refiner of the text's own lets its tokens see one another first: the moved one moves most.
+        if _is_refined(denoiser):
+            moved = (after - before).abs().sum((1, 3))[0]
+            assert moved.argmax().item() == places.text + column
+        else:
+            assert torch.nonzero(row).flatten().tolist() == [places.text + column]
+
+
+def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    from attnreg.attention.run import own_signature
+
+    return dict(own_signature(denoiser, "forward").bind(*args, **kwargs).arguments)
+
+
+def _sizes(family: Family, arguments: dict[str, Any], denoiser: nn.Module, keys: int) -> tuple[int, int]:
+    """Queries and keys of a call: as many where both attend together, else the picture's positions."""
+    if family.keys(arguments) is None:
+        return keys, keys
+    config: Any = denoiser.config
+    height, width = arguments[family.sample].shape[-2:]
+    return height * width // config.patch_size**2, keys
+
+
+def _is_refined(denoiser: nn.Module) -> bool:
+    return hasattr(denoiser, "context_refiner")
+
+
+def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """Another word in the prompt moves the target's column first, where text is read from left to right, or most."""
+    told = [_drawn(pipe, draw, prompt) for prompt in (PROMPT, PROMPT.replace("cat", "dog"))]
+    (targets, first), (_, second) = told
+    length = min(len(first), len(second))
+    moved = (first[:length] - second[:length]).abs().amax(-1)
+    earliest = torch.nonzero(moved > 1e-3).flatten()[0].item()
+    assert earliest in targets[0].tokens or moved.argmax().item() in targets[0].tokens
+
+
+def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Tensor]:
+    """The targets of a prompt, and the embedding that the denoiser is given for it."""
+    family, denoiser = family_of(pipe)
+    given: list[dict[str, Any]] = []
+    handle = denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(_bound(module, args, kwargs)), with_kwargs=True
+    )
+    try:
+        with regulate(pipe, config=AttentionBalance(window=(0.0, 0.4))) as trace:
+            draw(prompt)
+    finally:
+        handle.remove()
+    # Guided in one call, the prompt's row is the last one, or the first of a list.
+    texts = given[0][family.text]
+    return trace.targets[0], texts[0] if isinstance(texts, list) else texts[-1]
+
+
+def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch."""
+    prompts = [PROMPT, "a dog with a car and a clock"]
+    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]]) as trace:
+        together = draw(prompts)
+    assert [[target.text for target in one] for one in trace.targets] == [
+        ["cat", "blue balloon"], ["clock", "dog", "car"],
+    ]  # fmt: skip
+    assert {record.image for record in trace.records} == {0, 1}
+    with regulate(pipe, ["cat", "blue balloon"]):
+        alone = draw(PROMPT)
+    if len(together) == 2:
+        torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_everything_is_restored_when_the_call_raises(
+    pipe: Any, draw: Callable[..., Tensor], error: type[BaseException]
+) -> None:
+    objects = everything_in(pipe)
+
+    @torch.no_grad()
+    def fails(*_: Any) -> None:
+        raise error("stopped")
+
+    _, denoiser = family_of(pipe)
+    layers = list(select_layers(family_of(pipe)[0], denoiser, ("all",)).values())
+    handle = layers[-1].register_forward_pre_hook(fails)
+    try:
+        with pytest.raises(error, match="stopped"), regulate(pipe):
+            draw()
+    finally:
+        handle.remove()
+    after = everything_in(pipe)
+    assert len(objects) == len(after)
+    assert [one for one in objects if not isinstance(one, tuple)] == [
+        one for one in after if not isinstance(one, tuple)
+    ]
+    with regulate(pipe):
+        assert draw().isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["best-start", "attend-and-excite", "attention-regulation:reference"])
+def test_what_does_not_work_there_is_refused_in_a_line(
+    name: str, pipe: Any, draw: Callable[..., Tensor], method: str
+) -> None:
+    kind = {"best-start": "start", "attend-and-excite": "latent"}.get(method, "probabilities")
+    if kind in family_of(pipe)[0].kinds:
+        pytest.skip("it works there")
+    with pytest.raises(AttnregError, match=rf"works on {name}, got \w+, which edits the {kind}.*attention-balance"):
+        regulate(pipe, config=configure(method)).__enter__()
+
+
+def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
+    """Flex attention never calls the function that is caught; it is what the layers have again afterwards."""
+    pipe = tiny_transformers.flux()
+    processors = [module.processor for module in pipe.transformer.modules() if hasattr(module, "processor")]
+    for processor in processors:
+        processor._attention_backend = "flex"
+    options = {"num_inference_steps": 2, "output_type": "latent", "height": 32, "width": 32, "max_sequence_length": 16}
+    with regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace:
+        pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options)
+    assert {record.layer for record in trace.records} == set(trace.layers)
+    assert [processor._attention_backend for processor in processors] == ["flex"] * len(processors)
+
+
+def test_a_directory_is_loaded_and_drawn_from(name: str, pipe: Any, tmp_path: Any, draw: Callable[..., Tensor]) -> None:
+    pipe.save_pretrained(tmp_path / "model")
+    loaded = load_pipeline(str(tmp_path / "model"), device="cpu")
+    loaded.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": 2, "output_type": "latent"} | SMALL[name]
+    with regulate(loaded) as trace:
+        loaded(PROMPT, generator=torch.Generator().manual_seed(0), **settings)
+    assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
+    assert trace.regulated_steps > 0
+
+
+def test_every_family_has_its_tiny_pipeline() -> None:
+    assert {family.name for family in FAMILIES} == {"Stable Diffusion", *tiny_transformers.FAMILIES}
+
+
+def test_a_method_of_ones_own_works_there_too() -> None:
+    """Anything with a `bias` does: here all that the picture may look at are the targets."""
+
+    class Only:
+        strength, window, layers = 1.0, (0.0, 1.0), ("transformer_blocks.0",)
+
+        def bias(self, attention: ColumnAttention, step: int, layer: str, memory: dict[str, Any]) -> Bias:
+            return Bias(torch.full_like(attention.logits, 20.0))
+
+    pipe = tiny_transformers.stable_diffusion_3()
+    with regulate(pipe, config=Only()) as trace:  # type: ignore[arg-type]
+        pipe(PROMPT, num_inference_steps=2, output_type="latent", **SMALL["Stable Diffusion 3"])
+    assert trace.layers == ("transformer_blocks.0.attn",)
+    assert sum(after for _, after in trace.attention()[0].values()) > 0.99
