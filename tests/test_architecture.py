@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "phrases": ("types", "words"),
     "heads": ("types", "words", "phrases"),
     "targets": ("types", "words", "phrases"),
-    "regulation": ("types",),
+    "regulation": ("types", "words"),
     "measure": ("devices", "types"),
     "models": ("errors", "devices", "types"),
     "recipe": ("types",),

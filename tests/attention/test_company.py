@@ -28,10 +28,10 @@ from attnreg import (
     regulate,
     remove_attention_regulation,
 )
-from attnreg.methods.best_start import BestStart
 from attnreg.methods.composable_diffusion import ComposableDiffusion
 from attnreg.methods.prompt_weighting import PromptWeighting
 from attnreg.methods.structured_diffusion import StructuredDiffusion
+from attnreg.regulation.best_start import BestStart
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))

@@ -30,7 +30,7 @@ from torch import Tensor
 import tiny
 from attnreg import AttnregError, configure, regulate
 from attnreg.attention.ahead import share_of_signal
-from attnreg.methods.best_start import BestStart
+from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Composed, Guess
 from attnreg.regulation.noises import noises_like

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attnreg.methods.attend_and_excite import AttendAndExcite
 from attnreg.methods.attention_scaling import AttentionScaling
-from attnreg.methods.best_start import BestStart
 from attnreg.methods.composable_diffusion import ComposableDiffusion
 from attnreg.methods.conform import Conform
 from attnreg.methods.dense_diffusion import DenseDiffusion
@@ -16,6 +15,7 @@ from attnreg.methods.self_cross import SelfCross
 from attnreg.methods.structured_diffusion import StructuredDiffusion
 from attnreg.methods.syngen import SynGen
 from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.regulation.reference import ReferenceRegulation
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import by_hand
 from attnreg import AttnregError
-from attnreg.methods.best_start import SIDE, BestStart, signals
+from attnreg.regulation.best_start import SIDE, BestStart, signals
 from attnreg.regulation.edit import Maps, PromptWords
 from attnreg.regulation.kinds import Guess
 from attnreg.regulation.noises import noises_like
