@@ -16,7 +16,6 @@ from attnreg.attention.call import Call, contained, prediction_in
 from attnreg.attention.look import Look
 from attnreg.attention.unchanged import Unchanged
 from attnreg.regulation.edit import Maps
-from attnreg.types import AttnregError
 
 Latents = Float[Tensor, "image channel height width"]
 Asked = list[tuple[dict[str, Any], Any]]
@@ -91,37 +90,12 @@ class LargeSteps:
 class Ahead:
     """Follows starts of a call's images under the pipeline's guidance; nothing of the pipeline is touched.
 
-    Raises `AttnregError` for a run that does not begin with noise, and for a noise schedule that is not known.
+    Where `hindrance.of_starts` knows of nothing that is in the way.
     """
 
     def __init__(self, pipe: Any, look: Look, call: Call, scaled: Callable[[Latents], Latents]) -> None:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
-        scheduler = pipe.scheduler
-        kind = scheduler.config.get("prediction_type", "epsilon")
-        known = getattr(scheduler, "alphas_cumprod", None) is not None
-        # Euler's time steps are logarithms of noise levels then, not places in that schedule.
-        known &= scheduler.config.get("timestep_type", "discrete") == "discrete"
-        if not known or kind not in ("epsilon", "v_prediction", "sample"):
-            raise AttnregError(
-                "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
-                f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
-                "choose DDIM, Euler, DPM++ or a method that edits attention"
-            )
-        self.times: Tensor = scheduler.timesteps
-        began = torch.as_tensor(call.arguments["timestep"]).flatten()[0].to(self.times)
-        takes = inspect.signature(pipe.prepare_latents).parameters if hasattr(pipe, "prepare_latents") else {}
-        # Inpainting knows when it begins with noise alone; image-to-image at full strength still adds it to a picture.
-        if began != self.times[0] or ("image" in takes and "is_strength_max" not in takes):
-            raise AttnregError(
-                f"expected a run that begins with noise alone, at time step {float(self.times[0]):g}, got one that "
-                f"begins from a picture, at {float(began):g}; other noise would wipe it out: choose a method that "
-                "edits attention"
-            )
-        if call.unconditional_rows() is not None and not hasattr(pipe, "guidance_scale"):
-            raise AttnregError(
-                f"expected a pipeline that tells its guidance_scale, got {type(pipe).__name__}, whose starts cannot be "
-                "followed: choose a method that edits attention"
-            )
+        self.times: Tensor = pipe.scheduler.timesteps
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
 

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.attention.attending import Time, Words
-from attnreg.attention.call import Call, check_denoised_alone
+from attnreg.attention.call import Call
 from attnreg.attention.controls import Controls
+from attnreg.attention.hindrance import of_latents, of_starts
 from attnreg.attention.look import Look
 from attnreg.attention.starts import Starts
 from attnreg.regulation.edit import LatentEdit, Maps
@@ -104,20 +105,16 @@ class MovedLatents:
         readings: of every image the texts that what its starts lead to is read with.
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed.
         """
-        starts = self.starts if "start" in acting else None
+        starts = self.starts if "start" in acting and any(words) else None
         moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
         if not starts and not moves:
             return rewritten(call)
-        check_denoised_alone(self.pipe, "a method that edits attention alone")
         fitting = [one for one in scalings if len(one.latents) == len(call.sample)]
         scaling = fitting[-1] if fitting else None
         given = scaling.latents if scaling else call.sample
+        if hindrance := (of_starts if starts else of_latents)(self.pipe, call, given):
+            raise AttnregError(hindrance.error)
         before = given[: call.images]
-        if len(given) % call.images or not all(torch.equal(part, before) for part in given.split(call.images)):
-            raise AttnregError(
-                f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
-                "this pipeline arranges its batch in a way that is not known: choose a method that edits attention"
-            )
 
         def scaled(latents: Latents) -> Latents:
             return scaling.scale(latents, scaling.timestep) if scaling else latents

@@ -59,7 +59,7 @@ class Starts:
     ) -> tuple[Latents, set[int]]:
         """The latents to begin with, the given ones where none is better, and the images that are spared.
 
-        readings: of every image the texts that it is read with, the prompt first. Raises `AttnregError` as `Ahead`.
+        readings: of every image the texts that it is read with, the prompt first.
         """
         if not any(words):
             return latents, set()
