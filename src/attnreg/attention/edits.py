@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import LatentEdit, LogitEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
@@ -20,11 +21,13 @@ class Edits:
     start: StartEdit | None = None
     latent: LatentEdit | None = None
     prediction: PredictionEdit | None = None
+    auto: Auto | None = None
+    """Whose the start and the logits are, of which one alone acts on an image."""
 
     @property
     def acting(self) -> dict[str, Any]:
         """The edits there are, by the part they change."""
-        return {one.name: edit for one in fields(self) if (edit := getattr(self, one.name)) is not None}
+        return {name: edit for name in KINDS if (edit := getattr(self, name)) is not None}
 
     @property
     def optional(self) -> bool:
@@ -59,10 +62,17 @@ def edits_of(config: Any) -> Edits:
 
     Raises `AttnregError` if one of them is no edit, or if two change the same part.
     """
+    if isinstance(config, Auto):
+        return Edits(start=config.start, logits=config.otherwise, auto=config)
     found = Edits()
     owners: dict[str, str] = {}
     for edit in _flat(config):
         kinds, name = kinds_of(edit), type(edit).__name__
+        if isinstance(edit, Auto):
+            raise AttnregError(
+                "expected auto alone, got it composed with others; it decides by itself what acts: name the methods, "
+                "such as best-start+attention-balance"
+            )
         if not kinds:
             raise AttnregError(
                 f"expected an edit such as AttentionBalance(), got {name}; configure(...) makes one of a "

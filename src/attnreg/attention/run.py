@@ -112,9 +112,7 @@ class Run:
                 return self._rewritten(call, self._embedded(acting))
 
             if self.latents:
-                call = self.latents.exchange(
-                    call, self.prepared.words, self.prepared.readings, scalings, time, acting, rewritten
-                )
+                call = self.latents.exchange(call, self.prepared, scalings, time, acting, rewritten)
             else:
                 call = rewritten(call)
             self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)

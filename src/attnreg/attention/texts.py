@@ -11,7 +11,6 @@ import torch
 from attnreg.attention.intercept import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
-from attnreg.types import AttnregError
 
 KEPT = ("device", "lora_scale", "clip_skip")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
@@ -24,14 +23,10 @@ class Texts:
         self.pipe, self.encode_prompt = pipe, encode_prompt
         self.kept = {name: given[name] for name in KEPT if name in given}
 
-    def check_plain(self, prompt: str) -> None:
-        """Raises `AttnregError` for a prompt that textual inversion would write once more: it has been written so."""
+    def has_placeholders(self, prompt: str) -> bool:
+        """Whether textual inversion would write the prompt once more: it has been written so."""
         convert = getattr(self.pipe, "maybe_convert_prompt", None)
-        if convert and convert(prompt, self.pipe.tokenizer) != prompt:
-            raise AttnregError(
-                f"expected a prompt in which words can change places, got {prompt!r} of textual inversion, whose "
-                "placeholders stand for several tokens; choose a method that edits attention"
-            )
+        return bool(convert and convert(prompt, self.pipe.tokenizer) != prompt)
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
         """The embedding of a text as the prompt's words are; `masked` columns are hidden from its other tokens.

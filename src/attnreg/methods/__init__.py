@@ -14,6 +14,7 @@ from attnreg.methods.prompt_weighting import PromptWeighting
 from attnreg.methods.self_cross import SelfCross
 from attnreg.methods.structured_diffusion import StructuredDiffusion
 from attnreg.methods.syngen import SynGen
+from attnreg.regulation.auto import Auto
 from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.config import AttentionRegulation
@@ -23,6 +24,13 @@ _REFINED = "1 with a gradient for every step of the window, up to 21 where it is
 
 METHODS: dict[str, Method] = {
     "none": Method(None, "the unmodified model", "", edits="nothing"),
+    "auto": Method(
+        Auto,
+        "the best that works here: best-start where the run begins with noise alone, else attention-balance",
+        "",
+        edits="initial noise, or attention logits",
+        passes="those of the method that acts",
+    ),
     "attention-balance": Method(
         AttentionBalance,
         "raises weak targets and lowers strong ones, a number a target, until each is heard as much as the others",
