@@ -123,5 +123,5 @@ METHODS: dict[str, Method] = {
     ),
 }
 """Name -> method. A new one is a file, a line here and a test."""
-DEFAULT = "attention-balance"
+DEFAULT = "auto"
 """What regulates where nothing else is said, here, on the command line and in `regulate`."""
