@@ -2,17 +2,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROMPT ?= a frog and a blue crown
+# Chosen because the bundled model loses a thing in one of its four seeds.
+PROMPT ?= a bird and a frog
+SEEDS ?= 0-3
 OUT ?= out
-# Of what was drawn for every prompt of `make results`, the best; any of `attnreg methods`.
-METHOD ?= best-start
-# More options of `attnreg generate`: make generate PROMPT="..." OPTIONS="--seeds 0-3"
+# As everywhere, the best that works in this run; any of `attnreg methods`.
+METHOD ?= auto
+# More options of `attnreg generate`: make generate OPTIONS="--steps 20"
 OPTIONS ?=
 
 .PHONY: help generate test check sheets cost figures results train-pocket train-judge clean
 
 help:
-	@echo 'make generate PROMPT="a frog and a blue crown"   draw it, unmodified and regulated side by side'
+	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
 	@echo 'make test                                        lint, types and tests, as CI runs them'
 	@echo 'make sheets                                      the pictures of the README, drawn again'
 	@echo 'make cost                                        what each method costs on the bundled model'
@@ -24,7 +26,7 @@ help:
 # Handed over as variables: quotes and dollars in a prompt are no business of the shell's.
 generate: export ATTNREG_PROMPT = $(PROMPT)
 generate: $(VENV)/.run
-	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --method "$(METHOD)" --out "$(OUT)" $(OPTIONS)
+	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --seeds "$(SEEDS)" --method "$(METHOD)" --out "$(OUT)" $(OPTIONS)
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
 test: check

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 from attnreg.evaluation import Store
-from attnreg.methods import DEFAULT
 from attnreg.seeds import seeds_of
 from attnreg.statistics import compare, line_up
 from benchmarks.pairs import exchange
@@ -18,7 +17,7 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
-    parser.add_argument("methods", nargs="*", default=[DEFAULT, "attention-regulation"])
+    parser.add_argument("methods", nargs="*", default=["best-start", "attention-regulation"])
     parser.add_argument("--seeds", nargs="*", default=["0-1", "2-3"], help="groups of seeds")
     parser.add_argument("--score", default="pocket/all things")
     arguments = parser.parse_args()

@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float
 
 from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.pocket import PocketJudge
-from attnreg.methods.best_start import BestStart, Latent, Signals, signals
 from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
+from attnreg.regulation.best_start import BestStart, Latent, Signals, signals
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Guess
 from attnreg.regulation.noises import noises_like

@@ -22,7 +22,6 @@ from PIL.Image import Image
 from attnreg.evaluation.prompts import prompt_set
 from attnreg.evaluation.spelling import edit_of
 from attnreg.measure.asked import Prompt
-from attnreg.methods import DEFAULT
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
@@ -88,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DOCS)
     parser.add_argument("--hero", default="a bird and a frog", help="the prompt of before-after.png")
-    parser.add_argument("--method", default=DEFAULT)
+    parser.add_argument("--method", default="attention-balance", help="what the rows named regulated are drawn with")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     pipe = load_pipeline()

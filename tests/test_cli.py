@@ -17,25 +17,29 @@ import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import attnreg.doctor
 import attnreg.studio
 import tiny
+from attnreg.attention.edits import edits_of
 from attnreg.attention.regulate import Installation
-from attnreg.cli import cli, main, setting_options
+from attnreg.cli import cli, main
 from attnreg.evaluation.config import Config
 from attnreg.methods import DEFAULT, METHODS
 from attnreg.methods.method import Method
 from attnreg.models.about import ABOUT, checksums
-from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.auto import Auto
+from attnreg.regulation.best_start import BestStart
+from attnreg.sampling import read_settings
 from test_recipe import fail_at, text_chunks
 
 PROMPT = "a cat and a blue balloon"
 SLUG = "a-cat-and-a-blue-balloon"
 SMALL = ("--steps", "2", "--height", "64", "--width", "64", "--device", "cpu")
-REGULATED, PLAIN, SHEET = (f"{SLUG}-{end}.png" for end in ("seed0-attention-balance", "seed0-none", "sheet"))
+REGULATED, PLAIN, SHEET = (f"{SLUG}-{end}.png" for end in ("seed0-auto", "seed0-none", "sheet"))
+BALANCE = ("--method", "attention-balance")
 
 
 class Ran(NamedTuple):
@@ -118,31 +122,115 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_generate_draws_both_and_a_sheet(model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     """The whole way once, from the directory to the files, against the pipeline called by hand."""
-    ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path / "out")
+    regulated = REGULATED.replace("auto", "attention-balance")
+    ran = run("generate", PROMPT, "--model", model, *SMALL, *BALANCE, "--out", tmp_path / "out")
     assert (ran.code, ran.err) == (0, [])
-    assert files(tmp_path / "out") == [REGULATED, PLAIN, SHEET]
+    assert files(tmp_path / "out") == [regulated, PLAIN, SHEET]
     lines = ran.out.splitlines()
     assert [line for line in lines if line.startswith("target:")] == [
         "target: cat (tokens 2)",
         "target: blue balloon (tokens 5, 6)",
     ]
     assert {line.removeprefix("saved ") for line in lines if line.startswith("saved ")} == {
-        str(tmp_path / "out" / name) for name in (REGULATED, PLAIN, SHEET)
+        str(tmp_path / "out" / name) for name in (regulated, PLAIN, SHEET)
     }
     assert any(line.startswith("seed 0: mean attention cat 0.") for line in lines)
     by_hand = tiny.stable_diffusion()(
         PROMPT, height=64, width=64, num_inference_steps=2, generator=torch.Generator().manual_seed(0)
     )
     assert np.array_equal(pixels(tmp_path / "out" / PLAIN), np.asarray(by_hand.images[0]))
-    assert not np.array_equal(pixels(tmp_path / "out" / PLAIN), pixels(tmp_path / "out" / REGULATED))
+    assert not np.array_equal(pixels(tmp_path / "out" / PLAIN), pixels(tmp_path / "out" / regulated))
     assert pixels(tmp_path / "out" / SHEET).shape[1] > 2 * 256
     assert_one_line(run("rerun", tmp_path / "out" / SHEET, "--out", tmp_path), "a sheet of several")
+
+
+def test_what_acted_by_default_is_told_and_kept(
+    once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line why, in one line a seed what was read; in the recipe, from which it is drawn again as it was."""
+    monkeypatch.setattr(Auto, "start", BestStart(starts=4, enough=1e9, good=1e9))
+    ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", "0-1")
+    lines = ran.out.splitlines()
+    assert [line for line in lines if line.startswith("auto: ")] == [
+        "auto: best-start, since the run begins with noise alone, and what it leads to can be foreseen"
+    ]
+    for seed in (0, 1):
+        (line,) = (line for line in lines if line.startswith(f"seed {seed}: "))
+        assert line.startswith(f"seed {seed}: the model does not clearly read ")
+        assert "in what this seed leads to" in line
+        regulated = tmp_path / REGULATED.replace("seed0", f"seed{seed}")
+        told = recipe_in(regulated)
+        assert (told["method"], told["acted"], told["settings"]) == ("auto", "best-start", {})
+        plain = recipe_in(tmp_path / PLAIN.replace("seed0", f"seed{seed}"))
+        assert (plain["method"], plain["acted"]) == ("none", "")
+    assert run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", "0-1").code == 0
+    assert len(files(tmp_path)) == 5, "what acted decides no picture: the same recipe takes its own place"
+
+    named = ("--method", "best-start", "--set", "starts=4", "--set", "enough=1e9", "--set", "good=1e9", "--alone")
+    assert run("generate", PROMPT, "--model", model, *SMALL, *named, "--out", tmp_path / "named").code == 0
+    assert np.array_equal(pixels(tmp_path / REGULATED), pixels(tmp_path / "named" / f"{SLUG}-seed0-best-start.png"))
+
+
+def test_the_sheet_marks_what_was_begun_anew(
+    once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And names the method that acted; of a method that leaves the noise alone there is nothing to mark."""
+    drawn: list[dict[str, Any]] = []
+    sheet = attnreg.studio.sheet
+
+    def noted(rows: Any, columns: Any, labels: Any, **more: Any) -> Image.Image:
+        drawn.append({"columns": columns, **more})
+        return sheet(rows, columns, labels, **more)
+
+    monkeypatch.setattr(attnreg.studio, "sheet", noted)
+    monkeypatch.setattr(Auto, "start", BestStart(starts=1, enough=1e9))
+    draw = ("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path)
+    assert run(*draw).code == run(*draw, "--method", "best-start", "--set", "enough=0").code == 0
+    assert run(*draw, *BALANCE).code == 0
+    by_default, kept, balanced = drawn
+    assert by_default["columns"] == ["unmodified", "auto: best-start"]
+    ((unmodified, regulated),) = by_default["captions"]
+    assert (unmodified.endswith("not clearly read"), regulated) == (True, "no better noise found")
+    assert kept["captions"] == [("", "left as it is")]
+    assert (balanced["columns"], balanced["captions"]) == (["unmodified", "attention-balance"], ())
+
+
+def test_what_acted_then_draws_again(
+    once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the default may be something else by now."""
+    assert run("generate", PROMPT, "--model", model, *SMALL, "--alone", "--out", tmp_path).code == 0
+    monkeypatch.setitem(METHODS, "auto", METHODS["attention-balance"])
+    ran = run("rerun", tmp_path / REGULATED, "--device", "cpu", "--out", tmp_path / "again")
+    assert "the same, bit for bit" in ran.out
+    assert recipe_in(tmp_path / "again" / REGULATED.replace(".png", "-again.png")) == recipe_in(tmp_path / REGULATED)
+
+
+def test_a_recipe_from_before_there_was_a_default_to_record(
+    once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    """Pictures of earlier releases say nothing of what acted."""
+    balanced = tmp_path / REGULATED.replace("auto", "attention-balance")
+    words = (*BALANCE, "--set", "window=0,1", "--set", "layers=mid_block", "--alone")
+    assert run("generate", PROMPT, "--model", model, *SMALL, *words, "--out", tmp_path).code == 0
+    with Image.open(balanced) as picture:
+        kept = PngInfo()
+        for key, value in picture.text.items():  # type: ignore[attr-defined]
+            if key != "attnreg:acted":
+                kept.add_itxt(key, value)
+        picture.load()
+        picture.save(balanced, pnginfo=kept)
+    assert "acted" not in recipe_in(balanced)
+    assert "the same, bit for bit" in run("rerun", balanced, "--device", "cpu", "--out", tmp_path / "again").out
 
 
 def test_a_sheet_is_of_its_seeds(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     """Fewer of them make another sheet; the same ones take up the files that are there."""
     for seeds, count in (("0-1", 5), ("0", 8), ("0-1", 8)):
-        for words in ((), ("--window", "0.0", "0.6")):  # a pair of numbers is the same pair when it is read again
+        for words in (
+            BALANCE,
+            (*BALANCE, "--set", "window=0,0.6"),
+        ):  # a pair of numbers is the same pair when it is read again
             assert (
                 run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", seeds, *words).code == 0
             )
@@ -152,7 +240,7 @@ def test_a_sheet_is_of_its_seeds(once: Any, model: Path, run: Callable[..., Ran]
 def test_one_picture_a_seed(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", "0-1,5", "--alone")
     assert ran.code == 0
-    names = [f"{SLUG}-seed{seed}-attention-balance.png" for seed in (0, 1, 5)]
+    names = [f"{SLUG}-seed{seed}-auto.png" for seed in (0, 1, 5)]
     assert files(tmp_path) == names, "alone: no unmodified pictures, no sheet"
     assert [recipe_in(tmp_path / name)["seed"] for name in names] == [0, 1, 5]
     first, second, third = (pixels(tmp_path / name) for name in names)
@@ -172,8 +260,8 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
     once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path
 ) -> None:
     words = ("--targets", "balloon", "-t", "cat", "--seeds", "3", "--guidance-scale", "4.5", "--negative-prompt", "dog")
-    settings = ("--window", "0.0", "1.0", "--layers", "down_blocks", "--layers", "mid_block", "--gain", "2.5")
-    more = ("--strength", "2", "--scheduler", "euler", "--dtype", "float32")
+    settings = ("--set", "window=0,1", "--set", "layers=down_blocks,mid_block", "--set", "gain=2.5", *BALANCE)
+    more = ("--set", "strength=2", "--scheduler", "euler", "--dtype", "float32")
     ran = run("generate", PROMPT, "--model", model, *SMALL, *words, *settings, *more, "--out", tmp_path)
     assert ran.code == 0
     regulated, plain = (tmp_path / f"{SLUG}-seed3-{method}.png" for method in ("attention-balance", "none"))
@@ -184,7 +272,7 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
         "seed": 3,
         "model": str(model),
         "method": "attention-balance",
-        "settings": {"strength": 2.0, "window": [0, 1], "layers": ["down_blocks", "mid_block"], "gain": 2.5},
+        "settings": {"window": [0, 1], "layers": ["down_blocks", "mid_block"], "gain": 2.5, "strength": 2.0},
         "targets": ["balloon", "cat"],
         "adjectives": True,
         "steps": 2,
@@ -194,6 +282,7 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
         "width": 64,
         "scheduler": "euler",
         "dtype": "float32",
+        "acted": "",
         "chosen": ["balloon", "cat"],
     }
     told = recipe_in(plain)
@@ -210,15 +299,16 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
 
 def test_rerun_writes_over_no_picture(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     """Neither over the one it was given, nor over one of another recipe."""
-    assert run("generate", PROMPT, "--model", model, *SMALL, "--alone", "--out", tmp_path).code == 0
-    assert run("rerun", tmp_path / REGULATED, "--device", "cpu", "--out", tmp_path).code == 0
-    again = tmp_path / REGULATED.replace(".png", "-again.png")
+    draw = ("generate", PROMPT, "--model", model, *SMALL, "--alone", *BALANCE, "--out")
+    name = REGULATED.replace("auto", "attention-balance")
+    assert run(*draw, tmp_path).code == 0
+    assert run("rerun", tmp_path / name, "--device", "cpu", "--out", tmp_path).code == 0
+    again = tmp_path / name.replace(".png", "-again.png")
     before = again.read_bytes()
     assert run("rerun", again, "--device", "cpu", "--out", tmp_path).code == 0
     assert again.read_bytes() == before
-    more = ("--method", "attention-balance", "--gain", "9")
-    assert run("generate", PROMPT, "--model", model, *SMALL, "--alone", *more, "--out", tmp_path / "other").code == 0
-    assert run("rerun", tmp_path / "other" / REGULATED, "--device", "cpu", "--out", tmp_path).code == 0
+    assert run(*draw, tmp_path / "other", "--set", "gain=9").code == 0
+    assert run("rerun", tmp_path / "other" / name, "--device", "cpu", "--out", tmp_path).code == 0
     assert again.read_bytes() == before
     assert len(files(tmp_path)) == 5
 
@@ -274,45 +364,35 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
     return {name: one for one in command.params if isinstance(one, click.Option) for name in one.opts}
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.config])
-def test_every_setting_is_an_option_with_its_default(name: str) -> None:
-    """Each field of each config: a flag of its type, whose help ends in the config's own default."""
-    options = options_of(cli.commands["generate"])
-    # Under the group, as it is called: click keeps what the first context says about --help.
-    group = cli.make_context("attnreg", ["generate"])
-    left_open = cli.commands["generate"].make_context("generate", [PROMPT], parent=group).params
-    config = METHODS[name].config
-    assert config
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
-        option = options[f"--{field.name.replace('_', '-')}"]
-        assert left_open[str(option.name)] in (None, ()), "the config's own default holds"
-        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
-        help = option.help or ""
-        assert f"[{shown}" in help or f"{name}: {shown}" in help, f"--{field.name} says {help!r}"
-        if option.nargs == 1:
-            first = field.default[0] if isinstance(field.default, tuple) and field.default else field.default
-            assert type(option.type.convert("1", None, None)) is type(first)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_is_told_with_its_default(name: str, run: Callable[..., Ran]) -> None:
+    ran = run("methods", name)
+    assert (ran.code, ran.err) == (0, [])
+    assert ran.out.startswith(f"{name}: {METHODS[name].summary}\n")
+    told = "".join(ran.out.split())
+    settings = METHODS[name].settings()
+    for one in settings.values():
+        assert f"{one.name}={one.written}{one.help}".replace(" ", "") in told
+    assert ("ithasnone" in told) == (not settings)
 
 
-def test_a_new_method_brings_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line in the dict; and a setting that other methods have too is one option for all of them."""
+def test_settings_of_methods_that_are_joined(run: Callable[..., Ran]) -> None:
+    out = run("methods", "prompt-weighting+attention-balance").out
+    assert out.index("prompt-weighting:") < out.index("weight=") < out.index("attention-balance:") < out.index("gain=")
+
+
+def test_a_new_method_brings_its_settings(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Ran]) -> None:
+    """One line in the dict."""
 
     @dataclasses.dataclass(frozen=True)
     class Loud:
         strength: float = dataclasses.field(default=1.0, metadata={"help": "factor"})
         echo_times: int = dataclasses.field(default=4, metadata={"help": "how often"})
 
-    monkeypatch.setitem(METHODS, "loud", Method(Loud, "a toy", ""))  # type: ignore[arg-type]
-
-    @click.command()
-    @setting_options
-    def command(**options: Any) -> None:
-        click.echo(json.dumps(options["set_echo_times"]))
-
-    assert "--echo-times" in options_of(command)
-    assert options_of(command)["--echo-times"].help == "how often (loud) [4]"
-    assert sum(one.name == "set_strength" for one in command.params) == 1
-    assert CliRunner().invoke(command, ["--echo-times", "7"]).output == "7\n"
+    monkeypatch.setitem(METHODS, "loud", Method(Loud, "a toy", ""))
+    out = run("methods", "loud").out
+    assert "echo_times=4  how often" in out
+    assert read_settings("loud", {"echo_times": "7"}) == {"echo_times": 7}
 
 
 def test_help_names_every_option(run: Callable[..., Ran]) -> None:
@@ -359,7 +439,8 @@ NO_SEEDS = ["3-1", "x", "-1", "", "0-", "1,,2", "0-99999999", "1.5", "9999999999
     [
         *(["--seeds", text] for text in NO_SEEDS),
         ["--steps", "0"], ["--steps", "1.5"], ["--height", "0"], ["--guidance-scale", "-1"], ["--method", "no-such"],
-        ["--strength", "much"], ["--window", "0.5"], ["--no-such-option"], ["another prompt"],
+        ["--method", "auto+conform"], ["--set", "gain"], ["--set", "=2"], ["--set", "gain=1", "--set", "gain=2"],
+        ["--strength", "2"], ["--window", "0.0", "0.5"], ["--no-such-option"], ["another prompt"], ["--steps", "1001"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -385,10 +466,16 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an empty prompt": ([""], "no noun"),
     "a target not in the prompt": ([PROMPT, "-t", "bloon"], "did you mean 'balloon'?"),
     "overlapping targets": ([PROMPT, "-t", "balloon", "-t", "blue balloon"], "share no token"),
-    "a setting of another method": ([PROMPT, "--shift", "2"], "expected settings of attention-balance"),
-    "a setting out of range": ([PROMPT, "--gain", "0"], "gain: expected"),
-    "a window turned round": ([PROMPT, "--window", "0.6", "0.5"], "window: expected start <= end"),
-    "a layer it has not": ([PROMPT, "--layers", "up_blocks.7"], "expected layers that the model has"),
+    "a setting of the default": ([PROMPT, "--set", "gain=2"], "settings of auto (it has none), got gain"),
+    "a setting of another method": (
+        [PROMPT, *BALANCE, "--set", "shift=2"],
+        "got shift; leave it out, or choose a method that has it, such as attention-scaling",
+    ),
+    "a setting misspelt": ([PROMPT, *BALANCE, "--set", "gian=2"], "did you mean gain?"),
+    "a setting of another type": ([PROMPT, *BALANCE, "--set", "gain=much"], "gain: expected a number, got 'much'"),
+    "a setting out of range": ([PROMPT, *BALANCE, "--set", "gain=0"], "gain: expected"),
+    "a window turned round": ([PROMPT, *BALANCE, "--set", "window=0.6,0.5"], "window: expected start <= end"),
+    "a layer it has not": ([PROMPT, *BALANCE, "--set", "layers=up_blocks.7"], "expected layers that the model has"),
     "no such scheduler": ([PROMPT, "--scheduler", "plms"], "expected a scheduler of ddim"),
 }
 
@@ -588,23 +675,88 @@ def test_doctor_misses_a_library(pocket: Path, run: Callable[..., Ran], monkeypa
 # --- the installed program ----------------------------------------------------------------------------------------
 
 
-def test_what_only_prints_does_not_wait_for_diffusers() -> None:
-    """In a process of its own: the list of methods needs none of the libraries that take seconds to load."""
-    code = (
-        "import sys\nfrom attnreg.cli import main\nsys.argv = ['attnreg', 'methods']\n"
+COMPLETION = {"_ATTNREG_COMPLETE": "bash_complete", "COMP_WORDS": "attnreg generate --method att", "COMP_CWORD": "3"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("--help", 0, "Usage: attnreg"),
+        ("--version", 0, "attnreg, version"),
+        ("generate --help", 0, "--set NAME=VALUE"),
+        ("bench run --help", 0, "--prompts"),
+        ("methods", 0, "attention-balance: raises"),
+        ("generate a-cat --steps 0", 2, ""),
+        ("generate a-cat --method no-such", 2, ""),
+        ("generate a-cat --strength 2", 2, ""),
+        ("methods no-such", 2, ""),
+        ("paint", 2, ""),
+        ("completion", 0, "plain,attention-regulation"),
+    ],
+)
+def test_what_only_prints_loads_no_torch(words: str, code: int, told: str) -> None:
+    """In a process of its own: help, completion and usage errors need no library that takes seconds to load."""
+    script = (
+        "import sys\nfrom attnreg.cli import main\n"
         "try:\n    main()\nfinally:\n"
-        "    sys.stderr.write(' '.join(m for m in ('diffusers', 'transformers', 'PIL') if m in sys.modules))"
+        "    heavy = ('torch', 'diffusers', 'transformers', 'PIL', 'scipy', 'textblob')\n"
+        "    sys.stderr.write('LOADED ' + ' '.join(one for one in heavy if one in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0].startswith("none")
+    set_out = "import sys; sys.argv = ['attnreg', *sys.argv[1:]]\n"
+    asked, more = ([], COMPLETION) if words == "completion" else (words.split(), {})
+    done = subprocess.run(
+        [sys.executable, "-c", set_out + script, *asked], capture_output=True, text=True, timeout=300,
+        env=os.environ | more,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.split("LOADED ")[1]) == (code, "")
+    assert told in done.stdout
 
 
-def test_the_regulated_config_is_the_documented_one() -> None:
-    """The default method of the command line is the library's default, and that of a run of many pictures."""
+def test_a_run_in_which_nothing_is_drawn_loads_no_pipeline(model: Path, tmp_path: Path) -> None:
+    """Each in a process of its own: what is there already is not drawn again, and wants no diffusers."""
+    (tmp_path / "prompts.txt").write_text("a cat and a dog\n")
+    words = ["bench", "run", "--prompts", "prompts.txt", "--methods", "none", "--models", str(model), "--steps", "1",
+             "--height", "64", "--width", "64", "--judges", "pixels", "--out", "run"]  # fmt: skip
+    script = (
+        "import sys\nfrom attnreg.cli import main\nsys.argv = ['attnreg', *sys.argv[1:]]\n"
+        "try:\n    main()\nfinally:\n"
+        "    print('LOADED', *(one for one in ('diffusers', 'transformers') if one in sys.modules))"
+    )
+    for drawn, loaded in ((1, "LOADED diffusers transformers"), (0, "LOADED")):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script, *words], capture_output=True, text=True, cwd=tmp_path,
+            timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"1 pictures in run: {drawn} drawn" in done.stdout
+        assert done.stdout.splitlines()[-1] == loaded
+
+
+def test_the_help_of_generate_is_one_screen(run: Callable[..., Ran]) -> None:
+    out = run("generate", "--help").out
+    assert len(out.splitlines()) <= 40
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("old", "new"), [("--gain", "--set gain=VALUE"), ("--echo-times", "--set echo_times=VALUE")])
+def test_an_old_flag_is_told_the_new_form(old: str, new: str, run: Callable[..., Ran]) -> None:
+    """Settings were options of their own once."""
+    ran = run("generate", PROMPT, old, "2")
+    assert ran.code == 2
+    assert f"No such option: {old}." in " ".join(ran.err)
+    assert new in " ".join(ran.err)
+
+
+def test_an_option_misspelt_is_told_the_right_one(run: Callable[..., Ran]) -> None:
+    assert "Did you mean --steps?" in " ".join(run("generate", PROMPT, "--stpes", "2").err)
+
+
+def test_one_default_for_all() -> None:
+    """The default method of the command line is the library's default, that of a run of many pictures, and make's."""
     option = options_of(cli.commands["generate"])["--method"]
-    assert option.default == DEFAULT
-    assert METHODS[DEFAULT].config is AttentionBalance
+    assert option.default == DEFAULT == "auto"
+    assert METHODS[DEFAULT].config is Auto
     assert Config(prompts=("attend-and-excite",)).methods == ("none", DEFAULT)
-    pipe = tiny.stable_diffusion()
-    assert Installation(pipe, None, None).run.edits.logits == AttentionBalance()
+    assert Installation(tiny.stable_diffusion(), None, None).run.edits == edits_of(Auto())
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    assert f"METHOD ?= {DEFAULT}\n" in makefile

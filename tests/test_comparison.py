@@ -104,6 +104,17 @@ def test_a_picture_of_it_can_be_drawn_again(model: str, tmp_path: Path) -> None:
     assert same
 
 
+def test_what_acted_by_default_is_told_and_kept(model: str, tmp_path: Path) -> None:
+    list(compare(PROMPT, ["auto", "attention-scaling"], [0], tmp_path, say=lambda _: None, model=model, **SMALL))
+    cells = told(tmp_path)["pictures"]
+    assert [(cell["method"], cell["acted"]) for cell in cells] == [
+        ("none", ""),
+        ("auto", "best-start"),
+        ("attention-scaling", ""),
+    ]
+    assert [read_recipe(tmp_path / cell["file"]).acted for cell in cells] == ["", "best-start", ""]
+
+
 def test_a_method_that_cannot_draw_is_told_and_the_others_go_on(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +22,17 @@ from attnreg.attention.edits import kinds_of
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method
+from attnreg.methods.setting import Setting
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import Edited, ProbabilityEdit, PromptColumns
-from attnreg.sampling import configure, generate
+from attnreg.sampling import configure, generate, read_settings
 from attnreg.types import AttnregError, Grid, Logits
 from materialised import edited as materialised
 
 PROMPT = "a cat and a blue balloon"
 SMALL = {"height": 64, "width": 64, "num_inference_steps": 2}
-CONFIGS = {name: method.config for name, method in METHODS.items() if method.config is not None}
+CONFIGS = {name: method.config for name, method in METHODS.items() if method.config is not None and name != "auto"}
+"""`auto` is one of two of them, and has no settings: `attention/test_auto.py`."""
 LOGITS = [name for name, config in CONFIGS.items() if isinstance(config(), LogitEdit | ProbabilityEdit)]
 
 
@@ -61,6 +65,82 @@ def test_every_method_explains_itself(name: str) -> None:
     assert "\n" not in "".join((method.summary, method.paper, method.edits, method.passes))
     if method.config is None:
         assert name == "none"
+    else:
+        assert dataclasses.is_dataclass(method.config)
+        assert isinstance(method.home, str), "loaded when it is asked for"
+        assert method.home.startswith(("methods.", "regulation."))
+
+
+def test_the_table_of_methods_loads_none_of_them() -> None:
+    """In a process of its own: names and summaries want neither torch nor a method's file."""
+    code = (
+        "import sys; from attnreg.methods import METHODS; assert all(one.summary for one in METHODS.values());"
+        "print([name for name in sys.modules if name == 'torch' or name.startswith('attnreg.regulation')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_written_as_they_are_read(name: str) -> None:
+    config, settings = METHODS[name].config, METHODS[name].settings()
+    assert list(settings) == ([field.name for field in dataclasses.fields(config)] if config else [])  # type: ignore[arg-type]
+    for one in settings.values():
+        assert one.help
+        assert one.read(one.written) == one.default
+        assert type(one.read(one.written)) is type(one.default)
+    if config:
+        assert config(**{one.name: one.read(one.written) for one in settings.values()}) == config()
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "text", "value"),
+    [
+        ("attention-balance", "gain", "2", 2.0),
+        ("attention-balance", "gain", " 1e-1 ", 0.1),
+        ("attention-balance", "window", "0, 0.5", (0.0, 0.5)),
+        ("attention-balance", "window", "(0, 0.5)", (0, 0.5)),
+        ("attention-balance", "layers", "mid_block,up_blocks.1", ("mid_block", "up_blocks.1")),
+        ("attention-balance", "layers", r"['up_blocks.\\d{1,2}']", (r"up_blocks.\d{1,2}",)),
+        ("best-start", "starts", "12", 12),
+        ("best-start", "spare", "False", False),
+        ("attend-and-excite", "thresholds", "", ()),
+        ("dense-diffusion", "boxes", "((0,0,.5,1),(.5,0,1,1))", ((0, 0, 0.5, 1), (0.5, 0, 1, 1))),
+        ("prompt-weighting+attention-balance", "gain", "2", 2.0),
+    ],
+)
+def test_settings_are_read(method: str, name: str, text: str, value: Any) -> None:
+    assert read_settings(method, {name: text}) == {name: value}
+    assert configure(method, read_settings(method, {name: text})) is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "text", "message"),
+    [
+        ("attention-balance", "gain", "much", "gain: expected a number, got 'much'; write it as in gain=3.0"),
+        ("attention-balance", "window", "0.5", "window: expected 2 numbers separated by commas, got '0.5'"),
+        ("attention-balance", "window", "(0, 0.5", "window: expected 2 numbers"),
+        ("best-start", "starts", "8.0", "starts: expected a whole number, got '8.0'"),
+        ("best-start", "spare", "perhaps", "spare: expected true or false, got 'perhaps'"),
+        ("dense-diffusion", "boxes", "0,0,1,1", "boxes: expected values in brackets separated by commas"),
+        ("attention-balance", "gian", "2", "got gian; did you mean gain?"),
+        ("attention-balance", "shift", "2", "got shift; leave it out, or choose a method that has it, such as attent"),
+        ("auto", "gain", "2", "settings of auto (it has none), got gain; leave it out, or choose a method that has it"),
+        ("none", "gain", "2", "settings of none (it has none)"),
+        ("no-such", "gain", "2", "'no-such'"),
+    ],
+)
+def test_settings_that_are_not_read(method: str, name: str, text: str, message: str) -> None:
+    with pytest.raises(AttnregError) as told:
+        read_settings(method, {name: text})
+    assert message in str(told.value)
+
+
+@given(st.floats(allow_nan=False), st.integers(), st.booleans(), st.lists(st.floats(allow_nan=False), max_size=3))
+def test_any_value_survives(number: float, whole: int, truth: bool, several: list[float]) -> None:
+    for value, kind in ((number, float), (whole, int), (truth, bool), (tuple(several), tuple[float, ...])):
+        setting = Setting("one", kind, value, "")
+        assert setting.read(setting.written) == value
 
 
 @pytest.mark.parametrize("name", CONFIGS)

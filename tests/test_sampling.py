@@ -101,7 +101,7 @@ def test_configure() -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "parts"),
     [
-        ("atention-regulation", {}, ["'atention-regulation'", "none, attention-balance,"]),
+        ("atention-regulation", {}, ["'atention-regulation'", "none, auto, attention-balance,"]),
         ("none", {"strength": 1.0}, ["settings of none", "it has none", "strength"]),
         (
             "attention-scaling",

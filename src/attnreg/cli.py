@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import click
 
@@ -17,49 +15,35 @@ import attnreg.commands.distances  # adds distances to bench
 import attnreg.commands.report  # noqa: F401  (adds report, table, export and import to bench)
 from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
-from attnreg.commands.parameters import MODEL, TARGETS, Seeds, drawing_options, quiet_libraries
+from attnreg.commands.methods import methods
+from attnreg.commands.parameters import (
+    MODEL,
+    TARGETS,
+    MethodName,
+    Seeds,
+    SettingText,
+    drawing_options,
+    settings_given,
+)  # fmt: skip
 from attnreg.commands.prompts import prompts
-from attnreg.methods import DEFAULT, METHODS
-from attnreg.types import AttnregError
+from attnreg.errors import AttnregError
+from attnreg.methods import DEFAULT
 
 
-def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add one option for every setting of every method, made from the config dataclasses."""
-    made: dict[str, tuple[Any, str, dict[str, str]]] = {}
-    for name, method in METHODS.items():
-        if method.config is None:
-            continue
-        hints = get_type_hints(method.config)
-        for one in dataclasses.fields(method.config):  # type: ignore[arg-type]
-            _, _, defaults = made.setdefault(one.name, (hints[one.name], one.metadata["help"], {}))
-            defaults[name] = " ".join(map(str, one.default)) if isinstance(one.default, tuple) else str(one.default)
-    for name, (kind, text, defaults) in reversed(made.items()):
-        options: dict[str, Any] = {"type": kind}
-        if get_origin(kind) is tuple:
-            inner = get_args(kind)
-            if inner[-1] is Ellipsis:
-                options = {"type": get_args(inner[0]) or inner[0], "multiple": True}
-            else:
-                options = {"type": inner, "nargs": len(inner)}
-        only = (
-            "" if len(defaults) == sum(m.config is not None for m in METHODS.values()) else f" ({', '.join(defaults)})"
-        )
-        first = next(iter(defaults.values()))
-        others = "".join(f"; {method}: {default}" for method, default in defaults.items() if default != first)
-        flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, f"set_{name}", help=f"{text}{only} [{first}{others}]", **options)(command)
-    return command
+class GenerateCommand(click.Command):
+    """A command whose settings were options of their own once, one for each setting of each method."""
 
-
-class _Method(click.ParamType[str]):
-    name = "method"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if unknown := [name for name in value.split("+") if name not in METHODS]:
-            close = difflib.get_close_matches(unknown[0], METHODS, n=1)
-            meant = f"did you mean {close[0]}? " if close else ""
-            self.fail(f"{unknown[0]!r} is none of {', '.join(METHODS)}; {meant}several are joined by +", param, ctx)
-        return str(value)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As ever; an unknown option is told how settings are given now."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name, close = error.option_name.lstrip("-").replace("-", "_"), error.possibilities or ()
+            raise click.UsageError(
+                f"No such option: {error.option_name}. {f'Did you mean {close[0]}? ' if close else ''}"
+                f"A setting of the method is given as --set {name}=VALUE; attnreg methods NAME lists them.",
+                ctx,
+            ) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -70,30 +54,46 @@ def cli(context: click.Context, debug: bool) -> None:
     """Text-to-image pictures in which every word of the prompt is heeded."""
 
 
-@cli.command()
+@cli.command(cls=GenerateCommand)
 @click.argument("prompt")
 @TARGETS
 @click.option("--no-adjectives", is_flag=True, help="leave adjectives out of the targets found automatically")
 @MODEL
-@click.option("--method", type=_Method(), default=DEFAULT, show_default=True, help="see methods; a+b composes two")
+@click.option(
+    "--method",
+    type=MethodName(),
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help="how they are heeded: see attnreg methods; a+b composes two",
+)
+@click.option(
+    "--set",
+    "settings",
+    type=SettingText(),
+    multiple=True,
+    callback=settings_given,
+    metavar="NAME=VALUE",
+    help="a setting of the method: see attnreg methods NAME; repeat it",
+)
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="one picture a seed: 0, 0-3 or 1,5,9")
 @drawing_options
-@click.option("--alone", is_flag=True, help="draw the regulated picture only: no unmodified one, no sheet")
-@setting_options
+@click.option("--alone", is_flag=True, help="draw the regulated pictures only: no unmodified ones, no sheet")
 def generate(
-    prompt: str, targets: Sequence[str], no_adjectives: bool, seeds: list[int], device: str, out: Path, alone: bool,
-    **options: Any,
+    prompt: str, targets: Sequence[str], no_adjectives: bool, settings: dict[str, str], seeds: list[int], out: Path,
+    alone: bool, method: str, **options: Any,
 ) -> None:  # fmt: skip
     """Draw PROMPT, unmodified and regulated side by side.
 
     Every picture is a PNG that carries its own recipe: `attnreg rerun PICTURE.png` draws it again.
     """
     studio = _studio()
-    settings = {key[4:]: value for key, value in options.items() if key.startswith("set_") and value not in (None, ())}
-    rest = {key: value for key, value in options.items() if not key.startswith("set_")}
+    from attnreg.sampling import read_settings
+
     session = studio.Session.open(
-        prompt, targets=list(targets) or None, adjectives=not no_adjectives, settings=settings, device=device, **rest
-    )
+        prompt, targets=list(targets) or None, adjectives=not no_adjectives, method=method,
+        settings=read_settings(method, settings), **options,
+    )  # fmt: skip
     for target in session.targets:
         click.echo(f"target: {target}")
     for path in session.draw(seeds, out, beside_unmodified=not alone, say=click.echo):
@@ -114,23 +114,6 @@ def rerun(picture: Path, device: str, out: Path) -> None:
 
 
 @cli.command()
-def methods() -> None:
-    """List the methods: what each does and changes, what it needs and costs, and the paper it is from."""
-    for name, method in METHODS.items():
-        click.echo(f"{name}: {method.summary}")
-        told = {
-            "changes": method.edits,
-            "needs": ", ".join(method.needs),
-            "extra passes of the denoiser": "" if method.passes == "none" else method.passes,
-            "paper": method.paper,
-        }
-        for what, text in told.items():
-            if text:
-                click.echo(f"    {what}: {text}")
-    click.echo("methods that change different parts compose: --method prompt-weighting+attention-balance")
-
-
-@cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
     """Say what is installed, which devices there are, and whether the bundled model is whole."""
@@ -144,10 +127,13 @@ def doctor(context: click.Context) -> None:
 
 cli.add_command(bench)
 cli.add_command(compare)
+cli.add_command(methods)
 cli.add_command(prompts)
 
 
 def _studio() -> Any:
+    from attnreg.models.quiet import quiet_libraries
+
     quiet_libraries()
     from attnreg import studio
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from attnreg.account import acted
 from attnreg.evaluation.drawing import begin_peak, peak_bytes
 from attnreg.evaluation.prompts.found import with_things
 from attnreg.evaluation.spelling import edit_of, read_method, tidy
@@ -38,6 +39,8 @@ class Cell:
     """Root mean squared difference of RGB values from the unmodified picture, black to white being 1."""
     verdict: dict[str, float] = field(default_factory=dict)
     """The bundled judge's scores; empty for models it does not know."""
+    acted: str = ""
+    """The method that acted, where `method` leaves that to the run."""
     failed: str = ""
     """Why there is no picture."""
 
@@ -108,9 +111,10 @@ def compare(
             row.append(drawn.picture)
             (moved,) = PixelDistance()([drawn.picture], [Prompt(prompt)], [unmodified])
             verdict = judge(drawn.picture) if judge else {}
-            cells.append(Cell(method, seed, file, drawn.seconds, peak, moved["distance"], verdict))
+            by = acted(drawn.trace)
+            cells.append(Cell(method, seed, file, drawn.seconds, peak, moved["distance"], verdict, by))
             say(f"seed {seed}, {method}: {cells[-1].caption}")
-            yield from save_pictures(out, [(file, drawn.picture, replace(recipes[method], seed=seed))])
+            yield from save_pictures(out, [(file, drawn.picture, replace(recipes[method], seed=seed, acted=by))])
         rows.append(row)
     captions = [[cell.caption for cell in cells if cell.seed == seed] for seed in seeds]
     columns = ["unmodified" if method == UNMODIFIED else method for method in named]

@@ -16,12 +16,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from attnreg.limits import MOST_STEPS
 from attnreg.types import AttnregError
 
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
 """Name of a sheet's text: of which recipes and seeds it shows the pictures."""
-MOST_STEPS = 1000
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 
@@ -45,6 +45,8 @@ class Recipe:
     width: int | None = None
     scheduler: str | None = None
     dtype: str = "auto"
+    acted: str = ""
+    """The method that acted, where `method` leaves that to the run ("auto"): drawing again lets it act."""
     chosen: list[str] = field(default_factory=list)
     """The targets that were found, for the reader; drawing again finds them anew."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -119,7 +121,7 @@ def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
 
 def _decides(recipe: Recipe) -> dict[str, Any]:
     """What decides a picture, as JSON gives it back."""
-    told: dict[str, Any] = json.loads(json.dumps(asdict(replace(recipe, versions={}, chosen=[]))))
+    told: dict[str, Any] = json.loads(json.dumps(asdict(replace(recipe, versions={}, chosen=[], acted=""))))
     return told
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from attnreg.attention.edits import edits_of
 from attnreg.attention.regulate import Edit, Targets, regulate
 from attnreg.methods import METHODS
+from attnreg.methods.setting import Setting
 from attnreg.regulation.kinds import Composed
 from attnreg.types import AttnregError, Sample, Trace
 
@@ -24,21 +26,12 @@ def configure(method: str, settings: dict[str, Any] | None = None) -> Edit | Non
     Raises `AttnregError` for an unknown method, for a setting that no method has, and for methods that change the same
     part of the model.
     """
-    names = method.split("+")
-    if unknown := [name for name in names if name not in METHODS]:
-        raise AttnregError(
-            f"expected a method of {', '.join(METHODS)}, or several joined by +, got {unknown[0]!r}; choose one of them"
-        )
+    names = _names(method)
     # In a picture's recipe a tuple has become a list.
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in (settings or {}).items()}
-    known = {name: list(getattr(METHODS[name].config, "__dataclass_fields__", {})) for name in names}
-    every = list(dict.fromkeys(one for settings in known.values() for one in settings))
-    if foreign := [name for name in given if name not in every]:
-        raise AttnregError(
-            f"expected settings of {method} ({', '.join(every) or 'it has none'}), got {foreign[0]}; leave it out"
-        )
+    settings_of(method, given)
     edits = [
-        config(**{one: value for one, value in given.items() if one in known[name]})
+        config(**{one: value for one, value in given.items() if one in METHODS[name].settings()})
         for name in names
         if (config := METHODS[name].config)
     ]
@@ -47,6 +40,44 @@ def configure(method: str, settings: dict[str, Any] | None = None) -> Edit | Non
     composed = Composed(tuple(edits))
     edits_of(composed)  # says what does not go together, before a model is loaded
     return composed
+
+
+def read_settings(method: str, written: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of a method as a command line has them: {"window": "0,0.5"} -> {"window": (0.0, 0.5)}.
+
+    Raises `AttnregError` as `configure`, and for a text that is no value of the setting.
+    """
+    known = settings_of(method, written)
+    return {name: known[name].read(text) for name, text in written.items()}
+
+
+def settings_of(method: str, asked: Iterable[str] = ()) -> dict[str, Setting]:
+    """The settings of a method, or of all that are joined by "+"; of two of one name the first.
+
+    Raises `AttnregError` for an unknown method, and if one that is asked for is not among them.
+    """
+    known: dict[str, Setting] = {}
+    for part in _names(method):
+        known |= {name: one for name, one in METHODS[part].settings().items() if name not in known}
+    if foreign := next((name for name in asked if name not in known), ""):
+        close = difflib.get_close_matches(foreign, known, n=1)
+        having = [name for name, one in METHODS.items() if foreign in one.settings()]
+        advice = f"did you mean {close[0]}?" if close else "leave it out"
+        if having and not close:
+            advice += f", or choose a method that has it, such as {having[0]}"
+        raise AttnregError(
+            f"expected settings of {method} ({', '.join(known) or 'it has none'}), got {foreign}; {advice}"
+        )
+    return known
+
+
+def _names(method: str) -> list[str]:
+    names = method.split("+")
+    if unknown := [name for name in names if name not in METHODS]:
+        raise AttnregError(
+            f"expected a method of {', '.join(METHODS)}, or several joined by +, got {unknown[0]!r}; choose one of them"
+        )
+    return names
 
 
 def generate(

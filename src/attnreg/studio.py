@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from attnreg.account import account, acted, marks
 from attnreg.attention.regulate import Edit
 from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
@@ -109,21 +110,30 @@ class Session:
         sheets = {"sheet.png": shown} if len(columns) > 1 else {}
         name = fresh_name(out, slug(self.recipe.prompt), planned | sheets)
         rows: list[list[Image.Image]] = []
+        captions: list[tuple[str, str]] = []
+        acting: dict[str, str] = {}
         spent = dict.fromkeys((method for method, _, _ in columns), 0.0)
         for seed in seeds:
             files: list[tuple[str, Image.Image, Recipe | Sheet]] = []
             for method, edit, recipe in columns:
                 drawn = self.sample(seed, edit)
                 spent[method] += drawn.seconds
-                files.append((f"{name}-seed{seed}-{slug(method)}.png", drawn.picture, replace(recipe, seed=seed)))
+                own = replace(recipe, seed=seed, acted=acted(drawn.trace))
+                files.append((f"{name}-seed{seed}-{slug(method)}.png", drawn.picture, own))
+                for decision in drawn.trace.decisions:
+                    if decision.method not in acting:
+                        acting[decision.method] = f"{method}: {decision}"
+                        say(acting[decision.method])
                 if edit:
+                    captions.append(marks(drawn))
                     say(f"seed {seed}: {account(drawn)}")
             rows.append([picture for _, picture, _ in files])
             yield from save_pictures(out, files)
         if sheets:
             labels = [f"seed {seed}" for seed in seeds]
-            names = ["unmodified", self.recipe.method]
-            both = sheet(rows, names, labels, title=self.recipe.prompt)
+            names = ["unmodified", ": ".join([self.recipe.method, *acting])]
+            told = captions if any(map(any, captions)) else ()
+            both = sheet(rows, names, labels, title=self.recipe.prompt, captions=told)
             yield from save_pictures(out, [(f"{name}-sheet.png", both, shown)])
         say("; ".join(f"{method}: {seconds / len(seeds):.2f} s a picture" for method, seconds in spent.items()))
 
@@ -153,15 +163,17 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
     options = {
         name: getattr(recipe, name)
         for name in (
-            "model", "method", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
+            "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
             "height", "width", "scheduler", "dtype",
         )
     }  # fmt: skip
+    # Whatever a release lets act by itself, the picture is of the method that acted then.
+    options["method"] = recipe.acted or recipe.method
     session = Session.open(recipe.prompt, device=device, **options)
     drawn = session.sample(recipe.seed, session.edit)
     with Image.open(picture) as before:
         same = np.array_equal(np.asarray(before.convert("RGB")), np.asarray(drawn.picture.convert("RGB")))
-    again = replace(session.recipe, seed=recipe.seed)
+    again = replace(session.recipe, seed=recipe.seed, method=recipe.method, acted=recipe.acted)
     name = f"{slug(recipe.prompt)}-seed{recipe.seed}-{slug(recipe.method)}"
     fresh = fresh_name(out, name, {"again.png": again}, keep=[picture.resolve()])
     (path,) = save_pictures(out, [(f"{fresh}-again.png", drawn.picture, again)])
@@ -170,30 +182,6 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
         f"{name} {then} then, {now.get(name)} now" for name, then in recipe.versions.items() if now.get(name) != then
     ]
     return path, same, changed
-
-
-def account(sample: Sample) -> str:
-    """How much attention each target got without and with the edit, in one line."""
-    parts = (
-        f"{name} {before:.3f} -> {after:.3f}"
-        for image in sample.trace.attention()
-        for name, (before, after) in image.items()
-    )
-    if not sample.trace.regulated_steps:
-        return "no step was regulated"
-    told = [f"mean attention {', '.join(parts)}"] if sample.trace.records else []
-    if updates := sample.trace.updates:
-        losses = [one.loss_before for one in updates if one.loss_before is not None]
-        moved = f"latent moved in {len(updates)} steps, {sum(one.passes for one in updates)} passes with a gradient"
-        told.append(f"{moved}, loss {losses[0]:.3f} -> {losses[-1]:.3f}" if losses else moved)
-    told += [
-        f"start {one.chosen + 1} of {len(one.scores)} tried, score {one.scores[0]:.2f} -> {one.scores[one.chosen]:.2f}"
-        if one.chosen
-        else f"the given start {'needed no help' if one.spared else 'was kept'}, {len(one.scores)} tried, "
-        f"score {one.scores[0]:.2f}"
-        for one in sample.trace.starts
-    ]
-    return "; ".join(told) or f"regulated in {sample.trace.regulated_steps} of {sample.trace.steps} steps"
 
 
 def slugs(texts: Sequence[str]) -> dict[str, str]:

@@ -105,6 +105,22 @@ class StartRecord:
     """Which of them it was drawn from: 0 is the given one."""
     spared: bool = False
     """Whether the given one needed no help, so that the image was left to the model, by all other edits as well."""
+    doubted: str = ""
+    """The target that was read least clearly in what the given one leads to, if others were tried and it is known."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which method acted on one image, where that was left to the run (`regulation.auto`)."""
+
+    image: int
+    method: str
+    """A name of `METHODS`."""
+    reason: str
+    """Half a sentence: "the run begins from a picture"."""
+
+    def __str__(self) -> str:
+        return f"{self.method}, since {self.reason}"
 
 
 class Trace:
@@ -130,6 +146,8 @@ class Trace:
         """What methods that move the latent did, in the order in which it happened."""
         self.starts: list[StartRecord] = []
         """What methods that choose among noises chose, one record an image."""
+        self.decisions: list[Decision] = []
+        """Which method acted and why, one an image; none where the method was named by the caller."""
         self._noted: list[tuple[int, str, Sequence[int], Grid, Measured]] = []
         self._maps: dict[int, dict[str, tuple[Grid, Float[Tensor, "edit target pixel"], int]]] = {}
 

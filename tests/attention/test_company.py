@@ -28,10 +28,11 @@ from attnreg import (
     regulate,
     remove_attention_regulation,
 )
-from attnreg.methods.best_start import BestStart
 from attnreg.methods.composable_diffusion import ComposableDiffusion
 from attnreg.methods.prompt_weighting import PromptWeighting
 from attnreg.methods.structured_diffusion import StructuredDiffusion
+from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.best_start import BestStart
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
@@ -40,11 +41,11 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3),
 def test_lora_is_heeded() -> None:
     """LoRA on the regulated layers' queries and keys changes the regulated picture, and survives."""
     pipe = tiny.stable_diffusion()
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         without = draw(pipe)
     pipe.unet.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
     objects, before = everything_in(pipe), draw(pipe)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = draw(pipe)
     assert trace.regulated_steps == 3
     assert not torch.allclose(without, during)
@@ -79,7 +80,7 @@ def test_ip_adapter_keeps_its_own_attention() -> None:
     pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(5))]
     objects = everything_in(pipe)
     before = draw(pipe, ip_adapter_image_embeds=pictures)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = draw(pipe, ip_adapter_image_embeds=pictures)
         other = draw(pipe, ip_adapter_image_embeds=[-pictures[0]])
     assert type(pipe.unet.attn_processors["mid_block.attentions.0.transformer_blocks.0.attn2.processor"]).__name__ == (
@@ -119,7 +120,7 @@ def test_pipelines_around_the_same_unet(make: Any) -> None:
         return pipe(PROMPT, generator=torch.Generator().manual_seed(0), **(base | options)).images
 
     objects, before = everything_in(pipe), go()
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = go()
     assert not torch.allclose(before, during)
     # Half of the steps that are really taken: image to image at strength 0.5 takes 4 of its 8.
@@ -135,7 +136,7 @@ def test_heun_counts_its_own_steps() -> None:
 
     pipe = tiny.stable_diffusion()
     pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         draw(pipe, num_inference_steps=4)
     assert (trace.steps, trace.regulated_steps) == (7, 5)
 
@@ -144,16 +145,16 @@ def test_heun_counts_its_own_steps() -> None:
 def test_compiled_unet(before_regulation: bool) -> None:
     """Compiled before or inside the block: regulated as an eager one is, and plain again afterwards."""
     pipe = tiny.stable_diffusion()
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         eager = draw(pipe, num_inference_steps=2)
     plain = draw(pipe, num_inference_steps=2)
     if before_regulation:
         pipe.unet.compile(backend="eager")
         torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
-        with regulate(pipe) as trace:
+        with regulate(pipe, config=AttentionBalance()) as trace:
             compiled = draw(pipe, num_inference_steps=2)
     else:
-        with regulate(pipe) as trace:
+        with regulate(pipe, config=AttentionBalance()) as trace:
             pipe.unet.compile(backend="eager")
             compiled = draw(pipe, num_inference_steps=2)
     assert trace.regulated_steps == 2
@@ -164,11 +165,11 @@ def test_compiled_unet(before_regulation: bool) -> None:
 def test_compiled_module_in_place_of_the_unet() -> None:
     """`pipe.unet = torch.compile(pipe.unet)`, the other way to compile."""
     pipe = tiny.stable_diffusion()
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         eager = draw(pipe, num_inference_steps=2)
     pipe.unet = torch.compile(pipe.unet, backend="eager")
     draw(pipe, num_inference_steps=2)
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         torch.testing.assert_close(draw(pipe, num_inference_steps=2), eager, rtol=1e-3, atol=1e-3)
 
 
@@ -178,11 +179,11 @@ def test_model_cpu_offload(device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     pipe = tiny.stable_diffusion()
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         expected = draw(pipe)
     pipe.enable_model_cpu_offload(device=device)
     for _ in range(2):
-        with regulate(pipe) as trace:
+        with regulate(pipe, config=AttentionBalance()) as trace:
             for _ in range(2):
                 torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
                 assert trace.regulated_steps == 3
@@ -193,11 +194,11 @@ def test_offload_enabled_while_regulated() -> None:
     """Someone wraps our stand-in: after removal it only passes on, and another regulation finds its way."""
     pipe = tiny.stable_diffusion()
     before = draw(pipe)
-    apply_attention_regulation(pipe)
+    apply_attention_regulation(pipe, AttentionBalance())
     pipe.enable_model_cpu_offload(device="cpu")
     remove_attention_regulation(pipe)
     torch.testing.assert_close(draw(pipe), before)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         assert not torch.allclose(draw(pipe), before)
     assert trace.regulated_steps == 3
 
@@ -208,7 +209,7 @@ def test_perturbed_attention_guidance() -> None:
         StableDiffusionPAGPipeline(**tiny.parts(), requires_safety_checker=False, pag_applied_layers="mid")
     )
     before = draw(pipe, pag_scale=3.0)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = draw(pipe, pag_scale=3.0)
     assert not torch.allclose(before, during)
     assert len(trace.records) == 2 * 3 * len(trace.layers)
@@ -217,7 +218,7 @@ def test_perturbed_attention_guidance() -> None:
 
 def test_a_pipeline_with_another_unet_is_refused() -> None:
     pipe = tiny.stable_diffusion()
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         pipe.unet = tiny.unet()
         with pytest.raises(AttnregError, match="another one in its place"):
             draw(pipe)
@@ -226,7 +227,7 @@ def test_a_pipeline_with_another_unet_is_refused() -> None:
 def test_a_pipeline_that_shares_a_regulated_unet_is_refused() -> None:
     pipe = tiny.stable_diffusion()
     other = tiny.quiet(StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False))
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         draw(pipe)
         with pytest.raises(AttnregError, match=r"one more|encode a prompt"):
             other(PROMPT, image=PICTURE, num_inference_steps=4, output_type="latent")
@@ -237,7 +238,7 @@ def test_textual_inversion_of_several_vectors_wants_columns() -> None:
     pipe.load_textual_inversion({"<toy>": torch.randn(3, tiny.CONTEXT)}, token="<toy>")
     with pytest.raises(AttnregError, match=r"token columns.*\[2, 3\]"), regulate(pipe, ["<toy>"]):
         draw(pipe, "a <toy> and a cat")
-    with regulate(pipe, [(2, 3, 4), 7]) as trace:
+    with regulate(pipe, [(2, 3, 4), 7], AttentionBalance()) as trace:
         draw(pipe, "a <toy> and a cat")
     assert [target.text for target in trace.targets[0]][1] == "cat"
     objects = everything_in(pipe)

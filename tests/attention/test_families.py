@@ -16,7 +16,9 @@ from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configu
 from attnreg.attention import attending, correction
 from attnreg.attention.families import FAMILIES, family_of, select_layers
 from attnreg.attention.families.family import Family
+from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.columns import Bias, ColumnAttention
+from attnreg.regulation.noises import noises_like
 
 PROMPT = "a cat and a blue balloon"
 SMALL: dict[str, dict[str, Any]] = {
@@ -86,7 +88,7 @@ def everything_in(pipe: Any) -> list[Any]:
 
 def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
     before, objects = draw(), everything_in(pipe)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during, again = draw(), draw()
     assert torch.equal(before, draw())
     assert objects == everything_in(pipe)
@@ -100,6 +102,18 @@ def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) 
         assert torch.equal(draw(), before)
     with regulate(pipe, config=AttentionBalance(window=(0.5, 0.5))):
         assert torch.equal(draw(), before)
+
+
+def test_the_default_says_which_method_acted(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    with regulate(pipe) as trace:
+        draw()
+    (decision,) = trace.decisions
+    if "start" in family_of(pipe)[0].kinds:
+        assert decision.method == "best-start"
+    else:
+        assert decision.method == "attention-balance"
+        assert "cannot be foreseen yet" in decision.reason
+        assert trace.regulated_steps > 0
 
 
 def test_targets_are_heard_as_the_method_says(pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -248,13 +262,13 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Te
 def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Tensor]) -> None:
     """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch."""
     prompts = [PROMPT, "a dog with a car and a clock"]
-    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]]) as trace:
+    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
         together = draw(prompts)
     assert [[target.text for target in one] for one in trace.targets] == [
         ["cat", "blue balloon"], ["clock", "dog", "car"],
     ]  # fmt: skip
     assert {record.image for record in trace.records} == {0, 1}
-    with regulate(pipe, ["cat", "blue balloon"]):
+    with regulate(pipe, ["cat", "blue balloon"], AttentionBalance()):
         alone = draw(PROMPT)
     if len(together) == 2:
         torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
@@ -274,7 +288,7 @@ def test_everything_is_restored_when_the_call_raises(
     layers = list(select_layers(family_of(pipe)[0], denoiser, ("all",)).values())
     handle = layers[-1].register_forward_pre_hook(fails)
     try:
-        with pytest.raises(error, match="stopped"), regulate(pipe):
+        with pytest.raises(error, match="stopped"), regulate(pipe, config=AttentionBalance()):
             draw()
     finally:
         handle.remove()
@@ -283,7 +297,7 @@ def test_everything_is_restored_when_the_call_raises(
     assert [one for one in objects if not isinstance(one, tuple)] == [
         one for one in after if not isinstance(one, tuple)
     ]
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         assert draw().isfinite().all()
 
 
@@ -296,6 +310,55 @@ def test_what_does_not_work_there_is_refused_in_a_line(
         pytest.skip("it works there")
     with pytest.raises(AttnregError, match=rf"works on {name}, got \w+, which edits the {kind}.*attention-balance"):
         regulate(pipe, config=configure(method)).__enter__()
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_a_start_that_is_kept_under_flow_matching_is_followed_once(guidance_scale: float) -> None:
+    """The picture is the unmodified one to the bit, and what was predicted while it was followed is not asked again."""
+    pipe = tiny_transformers.stable_diffusion_3()
+    options = SMALL["Stable Diffusion 3"] | {"num_inference_steps": 6, "guidance_scale": guidance_scale}
+
+    def drawn() -> Tensor:
+        return pipe(PROMPT, generator=torch.Generator().manual_seed(0), output_type="latent", **options).images
+
+    plain, rows = drawn(), list[int]()
+    handle = pipe.transformer.transformer_blocks[0].register_forward_hook(
+        lambda _, __, kwargs, output: rows.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        kept = drawn()
+    handle.remove()
+    assert torch.equal(kept, plain)
+    (start,) = trace.starts
+    assert (start.chosen, start.spared, len(start.scores)) == (0, True, 1)
+    each = 1 if guidance_scale == 1.0 else 2
+    # Its own steps, once; and one pass that reads the picture under the prompt and two others.
+    assert sorted(rows) == sorted([each] * 6 + [3])
+
+
+def test_another_start_under_flow_matching_is_drawn_as_the_pipeline_draws_it() -> None:
+    """Drawn from the latents that were chosen, the unmodified model makes the same picture."""
+    pipe = tiny_transformers.stable_diffusion_3()
+    options = SMALL["Stable Diffusion 3"] | {"num_inference_steps": 4, "output_type": "latent"}
+    given: list[Tensor] = []
+    handle = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: given.append(kwargs["hidden_states"].clone()), with_kwargs=True
+    )
+    with regulate(pipe, config=BestStart(enough=1e9, good=1e9, starts=3)) as trace:
+        drawn = pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options).images
+    handle.remove()
+    (start,) = trace.starts
+    assert len(start.scores) == 3
+    best = noises_like(_noise(pipe, options), 3, BestStart().strength)
+    chosen = next(one for number, one in enumerate(best) if number == start.chosen)
+    again = pipe(PROMPT, latents=chosen.unsqueeze(0), **options).images
+    torch.testing.assert_close(drawn, again, rtol=1e-4, atol=1e-4)
+
+
+def _noise(pipe: Any, options: dict[str, Any]) -> Tensor:
+    """What a pipeline begins with."""
+    size = (1, 4, options["height"] // 2, options["width"] // 2)
+    return torch.randn(size, generator=torch.Generator().manual_seed(0))[0]
 
 
 def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
@@ -316,7 +379,7 @@ def test_a_directory_is_loaded_and_drawn_from(name: str, pipe: Any, tmp_path: An
     loaded = load_pipeline(str(tmp_path / "model"), device="cpu")
     loaded.set_progress_bar_config(disable=True)
     settings = {"num_inference_steps": 2, "output_type": "latent"} | SMALL[name]
-    with regulate(loaded) as trace:
+    with regulate(loaded, config=AttentionBalance()) as trace:
         loaded(PROMPT, generator=torch.Generator().manual_seed(0), **settings)
     assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
     assert trace.regulated_steps > 0

@@ -15,6 +15,7 @@ from attnreg import apply_attention_regulation, regulate, remove_attention_regul
 from attnreg.attention import attending
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
+from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.regulation.kinds import Composed
@@ -150,7 +151,7 @@ def test_in_half_precision_they_are_float32() -> None:
 
 
 def test_applied_for_good(pipe: Any) -> None:
-    trace = apply_attention_regulation(pipe, maps=True)
+    trace = apply_attention_regulation(pipe, AttentionBalance(), maps=True)
     try:
         pipe(PROMPT, generator=torch.Generator().manual_seed(0), **SMALL)
     finally:

@@ -64,7 +64,7 @@ def everything_in(pipe: Any) -> list[Any]:
 
 def test_before_during_after(pipe: Any) -> None:
     objects, before = everything_in(pipe), draw(pipe)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = draw(pipe)
         again = draw(pipe)
     assert torch.equal(before, draw(pipe))
@@ -121,7 +121,7 @@ def test_outside_the_window_bit_identical(sd1: Any) -> None:
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 7.5])
 def test_with_and_without_guidance(pipe: Any, guidance_scale: float) -> None:
     before = draw(pipe, guidance_scale=guidance_scale)
-    with regulate(pipe) as trace:
+    with regulate(pipe, config=AttentionBalance()) as trace:
         during = draw(pipe, guidance_scale=guidance_scale)
     assert not torch.allclose(before, during)
     assert {record.image for record in trace.records} == {0}
@@ -146,18 +146,18 @@ def test_a_picture_does_not_depend_on_its_batch_mates(pipe: Any) -> None:
     """Three prompts with different targets (one, two, three of them), two images each, against each drawn alone."""
     prompts = ["a cat", "a dog and a red car", "a bird, a frog and a bear"]
     targets = [["cat"], ["dog", "car"], None]
-    with regulate(pipe, targets) as trace:
+    with regulate(pipe, targets, AttentionBalance()) as trace:
         together = draw(pipe, prompts, num_images_per_prompt=2)
     assert [len(found) for found in trace.targets] == [1, 2, 3]
     for i, (prompt, wanted) in enumerate(zip(prompts, targets, strict=True)):
-        with regulate(pipe, wanted):
+        with regulate(pipe, wanted, AttentionBalance()):
             for copy in range(2):
                 alone = draw(pipe, prompt, seed=2 * i + copy)
                 torch.testing.assert_close(together[2 * i + copy], alone[0], rtol=1e-4, atol=1e-4)
 
 
 def test_prompt_equal_to_negative_prompt(sd1: Any) -> None:
-    with regulate(sd1) as trace:
+    with regulate(sd1, config=AttentionBalance()) as trace:
         draw(sd1, negative_prompt=PROMPT)
     assert trace.regulated_steps == 3
 
@@ -181,9 +181,9 @@ def test_latent_64_by_96(sd1: Any) -> None:
 
 
 def test_inference_mode(sd1: Any) -> None:
-    with regulate(sd1), torch.inference_mode():
+    with regulate(sd1, config=AttentionBalance()), torch.inference_mode():
         inside = draw(sd1)
-    with regulate(sd1):
+    with regulate(sd1, config=AttentionBalance()):
         assert torch.equal(inside, draw(sd1))
 
 
@@ -191,7 +191,7 @@ def test_inference_mode(sd1: Any) -> None:
 def test_half_precision(dtype: torch.dtype) -> None:
     pipe = tiny.stable_diffusion().to(dtype=dtype)
     before = draw(pipe)
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         during = draw(pipe)
     assert during.dtype == dtype
     assert during.isfinite().all()
@@ -200,7 +200,7 @@ def test_half_precision(dtype: torch.dtype) -> None:
 
 def test_global_generator_is_left_alone(sd1: Any) -> None:
     state = torch.get_rng_state()
-    with regulate(sd1):
+    with regulate(sd1, config=AttentionBalance()):
         draw(sd1)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -222,9 +222,9 @@ def test_apply_and_remove(pipe: Any) -> None:
 
 def test_a_block_inside_an_applied_regulation_gives_it_back(sd1: Any) -> None:
     objects = everything_in(sd1)
-    apply_attention_regulation(sd1, targets=["cat"])
+    apply_attention_regulation(sd1, AttentionBalance(), targets=["cat"])
     applied = draw(sd1)
-    with regulate(sd1, ["balloon"]) as trace:
+    with regulate(sd1, ["balloon"], AttentionBalance()) as trace:
         draw(sd1)
     assert [target.text for target in trace.targets[0]] == ["balloon"]
     assert torch.equal(applied, draw(sd1))
@@ -243,7 +243,7 @@ def test_everything_is_restored_when_the_call_raises(pipe: Any, error: type[Base
     def fail(*args: Any) -> Any:
         raise error("on purpose")
 
-    with pytest.raises(error, match="on purpose"), regulate(pipe):
+    with pytest.raises(error, match="on purpose"), regulate(pipe, config=AttentionBalance()):
         draw(pipe, callback_on_step_end=fail)
     assert objects == everything_in(pipe)
     assert torch.equal(before, draw(pipe))
@@ -265,9 +265,9 @@ def test_1000_random_cycles_leave_no_trace(sd1: Any) -> None:
                 pass
         elif kind == 2:
             apply_attention_regulation(sd1, config)
-            with regulate(sd1):
+            with regulate(sd1, config=AttentionBalance()):
                 pass
-            apply_attention_regulation(sd1)
+            apply_attention_regulation(sd1, AttentionBalance())
         elif kind == 3:
             with pytest.raises(AttnregError), regulate(sd1, ["zebra"], config):
                 sd1.encode_prompt(PROMPT, "cpu", 1, True)
@@ -298,7 +298,7 @@ def test_bad_targets_stop_before_any_step(sd1: Any, targets: Any, message: str) 
     calls: list[int] = []
     handle = sd1.unet.register_forward_pre_hook(lambda *args: calls.append(1))
     try:
-        with pytest.raises(AttnregError, match=message), regulate(sd1, targets):
+        with pytest.raises(AttnregError, match=message), regulate(sd1, targets, AttentionBalance()):
             draw(sd1)
     finally:
         handle.remove()
@@ -307,7 +307,7 @@ def test_bad_targets_stop_before_any_step(sd1: Any, targets: Any, message: str) 
 
 def test_embeddings_without_words_are_refused(sd1: Any) -> None:
     embeddings, negative = sd1.encode_prompt(PROMPT, "cpu", 1, True)
-    with pytest.raises(AttnregError, match="prompt_embeds"), regulate(sd1):
+    with pytest.raises(AttnregError, match="prompt_embeds"), regulate(sd1, config=AttentionBalance()):
         sd1(prompt_embeds=embeddings, negative_prompt_embeds=negative, num_inference_steps=1, output_type="latent")
 
 
@@ -317,7 +317,7 @@ def test_a_second_prompt_that_differs_is_refused() -> None:
 
 
 def test_what_is_no_pipeline_is_refused(sd1: Any) -> None:
-    with pytest.raises(AttnregError, match="UNet2DConditionModel"), regulate(sd1.vae):
+    with pytest.raises(AttnregError, match=r"Stable Diffusion, Stable Diffusion 3, FLUX.*no model"), regulate(sd1.vae):
         pass
 
 
@@ -325,26 +325,33 @@ def test_a_shared_denoiser_cannot_be_regulated_twice(sd1: Any) -> None:
     from diffusers import StableDiffusionImg2ImgPipeline
 
     other = StableDiffusionImg2ImgPipeline(**sd1.components, requires_safety_checker=False)
-    with regulate(sd1), pytest.raises(AttnregError, match="another pipeline"), regulate(other):
+    with (
+        regulate(sd1, config=AttentionBalance()),
+        pytest.raises(AttnregError, match="another pipeline"),
+        regulate(other),
+    ):
         pass
 
 
 def test_attention_slicing_is_refused_clearly() -> None:
     pipe = tiny.stable_diffusion()
     pipe.enable_attention_slicing(1)
-    with pytest.raises(AttnregError, match=r"SlicedAttnProcessor.*AttnProcessor2_0"), regulate(pipe):
+    with (
+        pytest.raises(AttnregError, match=r"SlicedAttnProcessor.*AttnProcessor2_0"),
+        regulate(pipe, config=AttentionBalance()),
+    ):
         draw(pipe)
 
 
 def test_encoding_without_drawing_warns(sd1: Any) -> None:
-    with pytest.warns(UserWarning, match="never ran"), regulate(sd1):
+    with pytest.warns(UserWarning, match="never ran"), regulate(sd1, config=AttentionBalance()):
         sd1.encode_prompt(PROMPT, "cpu", 1, True)
 
 
 def test_a_failed_call_leaves_no_grudge() -> None:
     """The advice of an error can be followed: the next call works, and so does removing."""
     pipe = tiny.stable_diffusion()
-    trace = apply_attention_regulation(pipe)
+    trace = apply_attention_regulation(pipe, AttentionBalance())
     pipe.enable_attention_slicing(1)
     with pytest.raises(AttnregError, match="AttnProcessor2_0"):
         draw(pipe)
@@ -365,7 +372,7 @@ def test_a_window_between_two_steps_is_refused(sd1: Any) -> None:
 def test_embeddings_of_the_regulated_block_may_be_handed_back(pipe: Any) -> None:
     if not isinstance(pipe, tiny.StableDiffusionPipeline):
         pytest.skip("SDXL's pooled embeddings are handed over the same way")
-    with regulate(pipe):
+    with regulate(pipe, config=AttentionBalance()):
         expected = draw(pipe)
         embeddings, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True)
         again = draw_embedded(pipe, embeddings, negative)
@@ -399,7 +406,10 @@ def test_what_is_applied_or_removed_inside_of_a_block_ends_with_it(before: Any) 
     if before:
         apply_attention_regulation(pipe, before)
     expected = draw(pipe)
-    for inside in (lambda: apply_attention_regulation(pipe), lambda: remove_attention_regulation(pipe)):
+    for inside in (
+        lambda: apply_attention_regulation(pipe, AttentionBalance()),
+        lambda: remove_attention_regulation(pipe),
+    ):
         with regulate(pipe, config=AttentionRegulation()):
             inside()
         assert torch.equal(draw(pipe), expected)

@@ -29,13 +29,13 @@ from torch import Tensor
 
 import tiny
 from attnreg import AttnregError, configure, regulate
-from attnreg.attention.ahead import share_of_signal
-from attnreg.methods.best_start import BestStart
+from attnreg.account import account
+from attnreg.attention.noise_schedule import share_of_signal
+from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Composed, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
-from attnreg.studio import account
 from test_company import with_ip_adapter
 from test_latents import PICTURE, SCHEDULERS, probabilities_of
 from test_regulate import FAMILIES, PROMPT, draw, everything_in
@@ -574,9 +574,12 @@ def test_the_account_tells_the_choice(sd1: Any) -> None:
     small = {"height": 64, "width": 96, "num_inference_steps": 2}
     chosen = generate(sd1, PROMPT, BestStart(starts=6, enough=1e9, good=1e9), **small)
     (record,) = chosen.trace.starts
-    assert f"start {record.chosen + 1} of 6 tried, score {record.scores[0]:.2f} -> {max(record.scores):.2f}" in account(
-        chosen
+    assert record.doubted in [target.text for target in chosen.trace.targets[0]]
+    assert f'does not clearly read "{record.doubted}" in what this seed leads to' in account(chosen)
+    assert (
+        f"number {record.chosen + 1} of 6 tried, score {record.scores[0]:.2f} -> {max(record.scores):.2f}"
+        in account(chosen)
     )
-    assert "the given start needed no help, 1 tried" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))
+    assert "the model reads every target" in account(generate(sd1, PROMPT, BestStart(enough=0.0), **small))
     kept = generate(sd1, PROMPT, BestStart(starts=1, enough=1e9, good=1e9), **small)
-    assert "the given start was kept, 1 tried" in account(kept)
+    assert "its own noise is kept" in account(kept)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from attnreg.attention.call import Call, contained, prediction_in
 from attnreg.attention.look import Look
+from attnreg.attention.noise_schedule import mixture, parts_of
 from attnreg.attention.unchanged import Unchanged
 from attnreg.regulation.edit import Maps
-from attnreg.types import AttnregError
 
 Latents = Float[Tensor, "image channel height width"]
 Asked = list[tuple[dict[str, Any], Any]]
@@ -50,6 +49,8 @@ class OwnSteps:
 
     def given(self, state: Latents, time: Tensor) -> Latents:
         """What the denoiser is given of them: scaled as the pipeline scales them."""
+        if not hasattr(self.scheduler, "scale_model_input"):
+            return state
         scaled: Tensor = self.scheduler.scale_model_input(state, time)
         return scaled
 
@@ -67,7 +68,8 @@ class OwnSteps:
 class LargeSteps:
     """DDIM without noise (Song et al., 2021, arXiv:2010.02502, equation 12), whatever scheduler the pipeline has.
 
-    Latents are of variance 1 all the way, as `scaled` makes the pipeline's at the first step.
+    Latents of diffusion are of variance 1 all the way, as `scaled` makes the pipeline's at the first step. Under flow
+    matching it is Euler's method, the line being straight anyway.
     """
 
     def __init__(self, scheduler: Any, scaled: Callable[[Latents], Latents]) -> None:
@@ -84,44 +86,19 @@ class LargeSteps:
     def step(self, guided: Latents, time: Tensor, then: Tensor, state: Latents) -> Latents:
         """From one noise level to the other in a straight line."""
         clean, noise = parts_of(self.scheduler, guided, state, time)
-        signal = signal_at(self.scheduler, then)
-        return (math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise).to(state)
+        signal, spread = mixture(self.scheduler, then)
+        return (signal * clean + spread * noise).to(state)
 
 
 class Ahead:
     """Follows starts of a call's images under the pipeline's guidance; nothing of the pipeline is touched.
 
-    Raises `AttnregError` for a run that does not begin with noise, and for a noise schedule that is not known.
+    Where `hindrance.of_starts` knows of nothing that is in the way.
     """
 
     def __init__(self, pipe: Any, look: Look, call: Call, scaled: Callable[[Latents], Latents]) -> None:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
-        scheduler = pipe.scheduler
-        kind = scheduler.config.get("prediction_type", "epsilon")
-        known = getattr(scheduler, "alphas_cumprod", None) is not None
-        # Euler's time steps are logarithms of noise levels then, not places in that schedule.
-        known &= scheduler.config.get("timestep_type", "discrete") == "discrete"
-        if not known or kind not in ("epsilon", "v_prediction", "sample"):
-            raise AttnregError(
-                "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
-                f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
-                "choose DDIM, Euler, DPM++ or a method that edits attention"
-            )
-        self.times: Tensor = scheduler.timesteps
-        began = torch.as_tensor(call.arguments["timestep"]).flatten()[0].to(self.times)
-        takes = inspect.signature(pipe.prepare_latents).parameters if hasattr(pipe, "prepare_latents") else {}
-        # Inpainting knows when it begins with noise alone; image-to-image at full strength still adds it to a picture.
-        if began != self.times[0] or ("image" in takes and "is_strength_max" not in takes):
-            raise AttnregError(
-                f"expected a run that begins with noise alone, at time step {float(self.times[0]):g}, got one that "
-                f"begins from a picture, at {float(began):g}; other noise would wipe it out: choose a method that "
-                "edits attention"
-            )
-        if call.unconditional_rows() is not None and not hasattr(pipe, "guidance_scale"):
-            raise AttnregError(
-                f"expected a pipeline that tells its guidance_scale, got {type(pipe).__name__}, whose starts cannot be "
-                "followed: choose a method that edits attention"
-            )
+        self.times: Tensor = pipe.scheduler.timesteps
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
 
@@ -144,7 +121,7 @@ class Ahead:
     def _walk(
         self, solver: OwnSteps | LargeSteps, rows: Sequence[int], latents: Latents, stops: Sequence[int]
     ) -> Followed | None:
-        others = self.call.unconditional_rows()
+        family, others = self.call.family, self.call.unconditional_rows()
         without = [] if others is None else [others[row % self.call.images] for row in rows]
         # In the order of the batch: asked of all of it, the denoiser is asked what the pipeline will ask.
         batch = sorted({*rows, *without})
@@ -157,7 +134,7 @@ class Ahead:
             time = self.times[stop]
             own = solver.given(state, time)
             sample = torch.cat([own[[places[row] for row in batch]].to(extra), extra], 1)
-            arguments = self.call.given(timestep=time).of_rows(batch, sample=sample)
+            arguments = self.call.at(time).of_rows(batch, **{family.sample: sample})
             handed = contained(arguments)
             if after is None:
                 output, maps = self.look.by_layer(self.call, handed, prompted)
@@ -165,7 +142,7 @@ class Ahead:
                 output = self.call.denoise(**handed)
             # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
             before = asked[0][0] if asked else arguments
-            asked.append((before | {"sample": arguments["sample"], "timestep": time}, output))
+            asked.append((before | {name: arguments[name] for name in (family.sample, family.time)}, output))
             predicted = prediction_in(output)[:, : latents.shape[1]]
             guided = predicted[prompted]
             if plain:
@@ -205,33 +182,6 @@ class Foreseen:
             return output
         self.asked = []
         return None
-
-
-def parts_of(scheduler: Any, predicted: Latents, sample: Latents, time: Tensor) -> tuple[Latents, Latents]:
-    """The picture and the noise that a sample of variance 1 is made of, as they are predicted, in float32."""
-    kind, signal = scheduler.config.get("prediction_type", "epsilon"), signal_at(scheduler, time)
-    predicted, noisy, a, s = predicted.float(), sample.float(), math.sqrt(signal), math.sqrt(1 - signal)
-    if kind == "epsilon":
-        return (noisy - s * predicted) / a, predicted
-    if kind == "v_prediction":
-        return a * noisy - s * predicted, a * predicted + s * noisy
-    return predicted, (noisy - a * predicted) / s
-
-
-def signal_at(scheduler: Any, time: Tensor) -> float:
-    """The share of signal of a scheduler's latents at a time step: see `share_of_signal`."""
-    return share_of_signal(scheduler.alphas_cumprod, float(time))
-
-
-def share_of_signal(alphas: Float[Tensor, " time"], timestep: float) -> float:
-    """Alpha bar at a time step, which may lie between two (Karras' noise levels do): interpolated geometrically.
-
-    Kept above 0, where a schedule that ends in pure noise has no logarithm.
-    """
-    low = min(max(math.floor(timestep), 0), len(alphas) - 1)
-    high = min(low + 1, len(alphas) - 1)
-    below, above = (math.log(max(float(alphas[at]), 1e-8)) for at in (low, high))
-    return math.exp(below + (above - below) * min(max(timestep - low, 0.0), 1.0))
 
 
 def _alike(first: Any, second: Any) -> bool:

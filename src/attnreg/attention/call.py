@@ -61,27 +61,44 @@ class Call:
         """The same call with other values of some arguments."""
         return replace(self, arguments=self.arguments | arguments)
 
+    def at(self, time: Tensor) -> Call:
+        """The same call at another time step, told as the pipeline tells it: once, or once a row."""
+        told = self.arguments[self.family.time]
+        each = isinstance(told, Tensor) and told.ndim > 0
+        return self.given(**{self.family.time: time.expand(len(told)) if each else time})
+
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
         return self.denoise(**contained(self.arguments))
 
-    def unconditional_rows(self) -> dict[int, int] | None:
-        """For every image the row without its prompt; `None` if guidance is off.
+    @property
+    def rows_without_prompt(self) -> list[int]:
+        """What is left of the batch after the prompts' rows; nothing if guidance is off."""
+        prompted = {row for row, _ in self.pairs}
+        return [row for row in range(len(self.sample)) if row not in prompted]
+
+    @property
+    def guided_plainly(self) -> bool:
+        """Whether there is one row without the prompt for each image, or none for any.
 
         Pipelines repeat the latents block by block, so what is left after the prompts' rows goes round the images.
-        Raises `AttnregError` if it does not.
         """
-        prompted = {row for row, _ in self.pairs}
-        left = [row for row in range(len(self.sample)) if row not in prompted]
-        if not left:
-            return None
-        found = {row % self.images: row for row in left}
-        if len(left) != self.images or len(found) != self.images:
-            raise AttnregError(
-                f"expected one row without the prompt for each of {self.images} images, got {len(left)} rows; "
-                "choose a pipeline with plain classifier-free guidance"
-            )
-        return found
+        left = self.rows_without_prompt
+        return not left or sorted(row % self.images for row in left) == list(range(self.images))
+
+    @property
+    def guidance_error(self) -> str:
+        """The line that is raised where guidance must be plain, and is not."""
+        return (
+            f"expected one row without the prompt for each of {self.images} images, got "
+            f"{len(self.rows_without_prompt)} rows; choose a pipeline with plain classifier-free guidance"
+        )
+
+    def unconditional_rows(self) -> dict[int, int] | None:
+        """For every image the row without its prompt; `None` if guidance is off. `AttnregError` if it is not plain."""
+        if not self.guided_plainly:
+            raise AttnregError(self.guidance_error)
+        return {row % self.images: row for row in self.rows_without_prompt} or None
 
     def of_rows(self, rows: Sequence[int], **others: Any) -> dict[str, Any]:
         """The arguments of a call for some rows alone, and other values for some of them.
@@ -119,24 +136,33 @@ def contained(arguments: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
-def denoised_under(call: Call, rows: Sequence[int], texts: Sequence[EncodedText], **others: Any) -> Tensor:
-    """What the denoiser predicts for some rows, each under a text of its own; `others`: other values of arguments."""
+def denoised_under(
+    call: Call, rows: Sequence[int], texts: Sequence[EncodedText], sample: Tensor | None = None
+) -> Tensor:
+    """What the denoiser predicts for some rows, each under a text of its own, of other latents if they are given."""
     hidden = torch.stack([text.embedding for text in texts]).to(call.hidden)
-    arguments = call.of_rows(rows, encoder_hidden_states=hidden, **others)
+    others = {call.family.text: hidden} | ({} if sample is None else {call.family.sample: sample})
+    arguments = call.of_rows(rows, **others)
+    pooled = [text.pooled for text in texts if text.pooled is not None]
+    if call.family.pooled in arguments:
+        arguments[call.family.pooled] = torch.stack(pooled).to(arguments[call.family.pooled])
     conditions = arguments.get("added_cond_kwargs") or {}
     if "text_embeds" in conditions:
-        pooled = [text.pooled for text in texts if text.pooled is not None]
         arguments["added_cond_kwargs"] = conditions | {"text_embeds": torch.stack(pooled).to(conditions["text_embeds"])}
     return prediction_in(call.denoise(**arguments))
 
 
-def check_denoised_alone(pipe: Any, method: str) -> None:
-    """Raises `AttnregError` if the pipeline's batch has rows that are neither with the prompt nor without."""
-    if getattr(pipe, "do_perturbed_attention_guidance", False):
-        raise AttnregError(
-            f"expected a pipeline that denoises a prompt alone, got {type(pipe).__name__} with perturbed attention; "
-            f"set pag_scale=0 or choose {method}"
-        )
+def perturbed(pipe: Any) -> bool:
+    """Whether the pipeline's batch has rows that are neither with the prompt nor without."""
+    return bool(getattr(pipe, "do_perturbed_attention_guidance", False))
+
+
+def denoised_alone_error(pipe: Any, method: str) -> str:
+    """The line that is raised where no rows may be perturbed, and some are."""
+    return (
+        f"expected a pipeline that denoises a prompt alone, got {type(pipe).__name__} with perturbed attention; "
+        f"set pag_scale=0 or choose {method}"
+    )
 
 
 def prediction_in(output: Any) -> Tensor:

@@ -71,7 +71,7 @@ def attend_corrected(
             exact = torch.promote_types(own.dtype, torch.float32)
             chosen = key[rows].gather(2, at.expand(-1, key.shape[1], -1, key.shape[3])).to(exact) * factor
             logits = own.to(exact) @ chosen.mT
-            mask = None if attn_mask is None else _mask_of(attn_mask, rows, part)
+            mask = None if attn_mask is None else _mask_of(attn_mask, rows, part.queries)
             if mask is not None:
                 logits = _masked(logits, mask, part.columns.tokens)
             if log_sum is not None:
@@ -100,6 +100,51 @@ def attend_corrected(
                 )
                 output = output.index_copy(0, whole, inner)
     return output
+
+
+@torch.no_grad()
+def attend_noting(
+    rows: Sequence[int],
+    queries: slice,
+    keys: slice,
+    query: Float[Tensor, "batch head query channel"],
+    key: Float[Tensor, "batch _ key channel"],
+    value: Float[Tensor, "batch _ key channel_of_values"],
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> tuple[Tensor, Float[Tensor, "row pixel token"]]:
+    """The attention call as it is, and what some rows' queries give to some keys: probabilities, summed over heads."""
+    output, log_sum = _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    noted = []
+    with torch.autocast(query.device.type, enabled=False):
+        for row in rows:
+            mask = None if attn_mask is None else _mask_of(attn_mask, slice(row, row + 1), queries)
+            of_heads = []
+            for head in range(query.shape[1]):  # one at a time: of large pictures even one is large
+                own, all_keys = query[row, head, queries].float() * factor, key[row, head].float()
+                logits = own @ all_keys[keys].mT
+                of_head = None if mask is None else mask[0, head if mask.shape[1] > 1 else 0]
+                if of_head is not None:
+                    logits = _excluding(logits, of_head[:, keys])
+                if log_sum is not None:
+                    of_row = log_sum[row, head, queries].float()
+                else:
+                    of_row = _excluding(own @ all_keys.mT, of_head).logsumexp(-1)
+                of_heads.append((logits - of_row.unsqueeze(-1)).exp())
+            noted.append(torch.stack(of_heads).sum(0))
+    return output, torch.stack(noted)
+
+
+def _excluding(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits under a mask of truth values, which excludes, or one that is added."""
+    if mask is None:
+        return logits
+    return logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
 
 
 def _taken(rows: Sequence[int]) -> Any:
@@ -173,11 +218,11 @@ _KERNELS = {
 }
 
 
-def _mask_of(mask: Tensor, rows: Any, part: Part) -> Shaped[Tensor, "#image #head #query key"]:
+def _mask_of(mask: Tensor, rows: Any, queries: slice) -> Shaped[Tensor, "#image #head #query key"]:
     """What a mask adds to the logits of a part; a mask of truth values excludes."""
     mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim < 4 else mask
     mask = mask[rows] if mask.shape[0] > 1 else mask
-    return mask[:, :, part.queries] if mask.shape[2] > 1 else mask
+    return mask[:, :, queries] if mask.shape[2] > 1 else mask
 
 
 def _masked(
@@ -186,7 +231,7 @@ def _masked(
     """The logits of some columns under the mask of their rows."""
     mask = mask.expand(len(index), -1, -1, -1)
     of_columns = mask.gather(3, index[:, None, None].expand(-1, *mask.shape[1:3], -1))
-    return logits.masked_fill(~of_columns, -math.inf) if mask.dtype == torch.bool else logits + of_columns
+    return _excluding(logits, of_columns)
 
 
 def _by_one_hot(

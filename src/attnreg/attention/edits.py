@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attnreg.attention.families.family import Family
+from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
@@ -22,11 +23,13 @@ class Edits:
     start: StartEdit | None = None
     latent: LatentEdit | None = None
     prediction: PredictionEdit | None = None
+    auto: Auto | None = None
+    """Whose the start and the logits are, of which one alone acts on an image."""
 
     @property
     def acting(self) -> dict[str, Any]:
         """The edits there are, by the part they change."""
-        return {one.name: edit for one in fields(self) if (edit := getattr(self, one.name)) is not None}
+        return {name: edit for name in KINDS if (edit := getattr(self, name)) is not None}
 
     @property
     def optional(self) -> bool:
@@ -56,8 +59,13 @@ def kinds_of(edit: Any) -> list[str]:
     return [name for name, kind in KINDS.items() if isinstance(edit, kind) and not isinstance(edit, type)]
 
 
-def check_kinds(family: Family, edits: Edits) -> None:
-    """Raises `AttnregError` if one of the edits changes a part that cannot be edited in this family."""
+def edits_for(family: Family, edits: Edits) -> Edits:
+    """The edits in a family: what is decided by itself does without starts where they cannot be followed.
+
+    Raises `AttnregError` if one of the edits changes a part that cannot be edited there.
+    """
+    if edits.auto and "start" not in family.kinds:
+        edits = replace(edits, start=None)
     for kind, edit in edits.acting.items():
         kind = "probabilities" if isinstance(edit, ProbabilityEdit) else kind
         if edit.strength and kind not in family.kinds:
@@ -65,6 +73,7 @@ def check_kinds(family: Family, edits: Edits) -> None:
                 f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
                 f"there those work that edit the {' or the '.join(sorted(family.kinds))}: choose attention-balance"
             )
+    return edits
 
 
 def edits_of(config: Any) -> Edits:
@@ -72,10 +81,17 @@ def edits_of(config: Any) -> Edits:
 
     Raises `AttnregError` if one of them is no edit, or if two change the same part.
     """
+    if isinstance(config, Auto):
+        return Edits(start=config.start, logits=config.otherwise, auto=config)
     found = Edits()
     owners: dict[str, str] = {}
     for edit in _flat(config):
         kinds, name = kinds_of(edit), type(edit).__name__
+        if isinstance(edit, Auto):
+            raise AttnregError(
+                "expected auto alone, got it composed with others; it decides by itself what acts: name the methods, "
+                "such as best-start+attention-balance"
+            )
         if not kinds:
             raise AttnregError(
                 f"expected an edit such as AttentionBalance(), got {name}; configure(...) makes one of a "

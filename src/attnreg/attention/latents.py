@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.attention.attending import Time, Words
-from attnreg.attention.call import Call, check_denoised_alone
+from attnreg.attention.call import Call
 from attnreg.attention.controls import Controls
+from attnreg.attention.hindrance import of_latents, of_starts
 from attnreg.attention.look import Look
+from attnreg.attention.prepared import Prepared
 from attnreg.attention.starts import Starts
 from attnreg.regulation.edit import LatentEdit, Maps
-from attnreg.regulation.kinds import EncodedText
 from attnreg.types import AttnregError, LatentRecord, Trace
 
 Latents = Float[Tensor, "image channel height width"]
@@ -91,8 +92,7 @@ class MovedLatents:
     def exchange(
         self,
         call: Call,
-        words: Words,
-        readings: Sequence[Sequence[EncodedText]],
+        prepared: Prepared,
         scalings: list[_Scaling],
         time: Time,
         acting: Sequence[str],
@@ -101,30 +101,34 @@ class MovedLatents:
         """The call as `rewritten` makes it, with other latents, one image after the other, each seen alone.
 
         Starts are chosen by the model as it is, before the call is rewritten; by then it is known who is spared.
-        readings: of every image the texts that what its starts lead to is read with.
-        Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed.
+        prepared: what was made of every image's prompt.
+        Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed, unless it is
+        left to the run what acts.
         """
-        starts = self.starts if "start" in acting else None
+        words = prepared.words
+        starts = self.starts if "start" in acting and any(words) else None
         moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
         if not starts and not moves:
             return rewritten(call)
-        check_denoised_alone(self.pipe, "a method that edits attention alone")
         fitting = [one for one in scalings if len(one.latents) == len(call.sample)]
         scaling = fitting[-1] if fitting else None
         given = scaling.latents if scaling else call.sample
+        hindrance = (of_starts if starts else of_latents)(self.pipe, call, given)
+        followed = starts.followed(prepared, hindrance) if starts else ()
+        if starts and not any(followed):  # another edit acts in the place of this one
+            return rewritten(call)
+        if hindrance:
+            raise AttnregError(hindrance.error)
         before = given[: call.images]
-        if len(given) % call.images or not all(torch.equal(part, before) for part in given.split(call.images)):
-            raise AttnregError(
-                f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
-                "this pipeline arranges its batch in a way that is not known: choose a method that edits attention"
-            )
 
         def scaled(latents: Latents) -> Latents:
             return scaling.scale(latents, scaling.timestep) if scaling else latents
 
         after = before.clone()
         if starts:
-            after, self.spared = starts.chosen(self.controls.attached(call), words, readings, before, scaled)
+            after, self.spared = starts.chosen(
+                self.controls.attached(call), followed, prepared.readings, before, scaled
+            )
         call = rewritten(call)
         if moves:
             rows = sorted(call.first_rows.items())
@@ -134,7 +138,8 @@ class MovedLatents:
             return call
         self.moved = before, after
         sample = scaled(after.repeat(len(given) // call.images, 1, 1, 1)).to(call.sample)
-        return self.controls.attached(call).given(sample=torch.cat([sample, call.sample[:, before.shape[1] :]], 1))
+        whole = torch.cat([sample, call.sample[:, before.shape[1] :]], 1)
+        return self.controls.attached(call).given(**{call.family.sample: whole})
 
     def _move(
         self,

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from attnreg.attention.call import Call
+from attnreg.attention.correction import attend_noting
 from attnreg.attention.intercept import map_of, scaled_logits
 from attnreg.attention.layers import Act, Layers
 from attnreg.regulation.edit import Maps
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Grid
 
 _ABSENT = object()
 
@@ -36,6 +37,8 @@ class Look:
         self.seen: dict[str, Tensor] | None = None
         """Attention by layer, (row, pixel, key), summed over heads, and their number; `None` outside of a pass."""
         self.heads: dict[str, int] = {}
+        self.grids: dict[str, Grid] = {}
+        """Of layers over text and picture together, whose queries are more than the picture's positions."""
         self.rows: Sequence[int] | None = None
         """Whose attention is noted in a pass that goes on when all has been seen; else it is the first row's."""
 
@@ -63,7 +66,7 @@ class Look:
     def __call__(self, call: Call, row: int, sample: Float[Tensor, "1 channel height width"]) -> Maps:
         """What a row's prompt attends to where the denoiser is given `sample` in place of that row's."""
         with torch.inference_mode(False), torch.enable_grad():
-            seen, _ = self._pass(call, call.of_rows([row], sample=sample))
+            seen, _ = self._pass(call, call.of_rows([row], **{call.family.sample: sample}))
             seen = {name: maps[0] for name, maps in seen.items()}
             cross = self._mean(seen, self.text)
             grid = map_of(len(cross), call.latent)
@@ -78,7 +81,7 @@ class Look:
         """
         with self.layers.acting(self._acts(call)):
             seen, output = self._pass(call, arguments, rows)
-        grids = {name: map_of(seen[name].shape[1], call.latent) for name in self.text}
+        grids = {name: self.grids.get(name) or map_of(seen[name].shape[1], call.latent) for name in self.text}
         if odd := [name for name, grid in grids.items() if grid is None]:
             raise AttnregError(
                 f"layers: expected maps that are the latent halved some times, got another size in {', '.join(odd)}; "
@@ -88,8 +91,9 @@ class Look:
         return output, [[Maps(maps[place], None, grid) for maps, grid in means] for place in range(len(rows))]
 
     def _acts(self, call: Call) -> dict[str, Act]:
-        tokens = call.hidden.shape[-2]
-        over_text = {name: Act(tokens, partial(self._attend, name)) for name in self.text}
+        keys = call.family.keys(call.arguments)
+        attend = self._attend if keys is not None else partial(self._attend_jointly, call)
+        over_text = {name: Act(keys, partial(attend, name)) for name in self.text}
         return over_text | {name: Act(None, partial(self._attend, name)) for name in self.image}
 
     def _pass(
@@ -99,7 +103,7 @@ class Look:
 
         Or of the rows that are named; then what is returned as well, else the pass ends when all has been seen.
         """
-        self.seen, self.heads, self.rows = {}, {}, rows
+        self.seen, self.heads, self.rows, self.grids = {}, {}, rows, {}
         output = None
         try:
             output = call.denoise(**arguments)
@@ -156,6 +160,18 @@ class Look:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
+
+    def _attend_jointly(
+        self, call: Call, name: str, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """The model's own attention over text and picture; what the picture's positions give to the text is noted."""
+        places = call.family.places(name, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])
+        text = slice(places.text, places.text + call.hidden.shape[-2])
+        assert self.rows is not None
+        output, noted = attend_noting(self.rows, places.queries, text, query, key, value, *args, **kwargs)
+        if self.seen is not None:
+            self.seen[name], self.heads[name], self.grids[name] = noted, query.shape[1], places.grid
+        return output
 
 
 def _computed_again(module: nn.Module, *inputs: Any) -> Any:

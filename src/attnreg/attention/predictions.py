@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, check_denoised_alone, denoised_under, prediction_in, with_prediction
+from attnreg.attention.call import Call, denoised_alone_error, denoised_under, perturbed, prediction_in, with_prediction
 from attnreg.regulation.kinds import EncodedText, PredictionEdit
+from attnreg.types import AttnregError
 
 
 def combined(
@@ -25,7 +26,8 @@ def combined(
     `phrases`: of each image, none if it stays as it is. `nothing`: the empty text, denoised where guidance is off.
     Raises `AttnregError` for a pipeline under which a phrase cannot be denoised alone.
     """
-    check_denoised_alone(pipe, "a method that edits attention")
+    if perturbed(pipe):
+        raise AttnregError(denoised_alone_error(pipe, "a method that edits attention"))
     rows = {image: row for image, row in call.first_rows.items() if phrases[image]}
     if not rows:
         return output

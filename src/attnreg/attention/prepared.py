@@ -9,7 +9,10 @@ from attnreg.attention.attending import Words
 from attnreg.attention.edits import Edits
 from attnreg.attention.families.family import Embeddings
 from attnreg.attention.texts import TextEncoder
-from attnreg.regulation.kinds import Embedded, EncodedText
+from attnreg.regulation.auto import Auto
+from attnreg.regulation.edit import PromptWords
+from attnreg.regulation.kinds import Embedded, EncodedText, StartEdit
+from attnreg.types import AttnregError
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Prepared:
     phrases: list[list[EncodedText]] = field(default_factory=list)
     readings: list[list[EncodedText]] = field(default_factory=list)
     """The texts that what a start leads to is read with, the prompt first."""
+    unread: list[str] = field(default_factory=list)
+    """Why what a start leads to cannot be read, half a sentence; empty where it can."""
     nothing: EncodedText | None = None
     """The empty text, where predictions are edited."""
 
@@ -36,6 +41,7 @@ class Prepared:
             [made.embedded[number] for made, number in images],
             [made.phrases[number] for made, number in images],
             [made.readings[number] for made, number in images],
+            [made.unread[number] for made, number in images],
             images[0][0].nothing,
         )
 
@@ -45,7 +51,7 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
     nothing = encode("") if predicts else None
-    made = Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words], nothing)
+    made = Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words], [""] * len(words), nothing)
     for number, one in enumerate(words):
         if one is None:
             continue
@@ -54,6 +60,26 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         if prediction is not None and predicts:
             made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
         if start is not None and start.strength:
-            encode.check_plain(one.prompt)
-            made.readings[number] = [encode(text) for text in (one.prompt, *start.texts(one))]
+            if edits.auto:
+                made.unread[number] = _unread(edits.auto, one, encode)
+            if not made.unread[number]:
+                made.readings[number] = _readings(start, one, encode)
     return made
+
+
+def _readings(start: StartEdit, words: PromptWords, encode: TextEncoder) -> list[EncodedText]:
+    """The texts that what a start leads to is read with, the prompt first."""
+    if encode.has_placeholders(words.prompt):
+        raise AttnregError(
+            f"expected a prompt in which words can change places, got {words.prompt!r} of textual inversion, whose "
+            "placeholders stand for several tokens; choose a method that edits attention"
+        )
+    return [encode(text) for text in (words.prompt, *start.texts(words))]
+
+
+def _unread(auto: Auto, words: PromptWords, encode: TextEncoder) -> str:
+    """Why what a start leads to cannot be read, half a sentence; empty if it can."""
+    if encode.has_placeholders(words.prompt):
+        return "placeholders of textual inversion stand for several tokens, which cannot change places"
+    broken = auto.start.no_whole_word(words)
+    return f"{broken} is no whole word of the prompt" if broken else ""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from attnreg.attention.families.family import Encoder, Family
 from attnreg.attention.intercept import Patch
-from attnreg.reading import Column, encoded, spans_in
 from attnreg.targets import Encoded
+from attnreg.token_spans import Column, encoded, spans_in
 from attnreg.types import AttnregError
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.attending import Attending
-from attnreg.attention.edits import check_kinds, edits_of, kinds_of
+from attnreg.attention.edits import edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers
 from attnreg.attention.intercept import Patch
 from attnreg.attention.latents import MovedLatents
@@ -24,14 +24,24 @@ from attnreg.attention.layers import Layers
 from attnreg.attention.look import Look
 from attnreg.attention.run import Run
 from attnreg.attention.starts import Starts
-from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.targets import TargetSpec
 from attnreg.types import AttnregError, Trace
 
-Edit = LogitEdit | ProbabilityEdit | AttentionEdit | EmbeddingEdit | LatentEdit | PredictionEdit | StartEdit | Composed
+Edit = (
+    LogitEdit
+    | ProbabilityEdit
+    | AttentionEdit
+    | EmbeddingEdit
+    | LatentEdit
+    | PredictionEdit
+    | StartEdit
+    | Composed
+    | Auto
+)
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 """`None`: the noun phrases of each prompt. One list: for every prompt. A list of lists (or `None`): one a prompt."""
@@ -41,8 +51,8 @@ class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
     def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False) -> None:
-        edit = AttentionBalance() if edit is None else edit
-        if isinstance(targets, Composed) or kinds_of(targets) or isinstance(edit, str | list | tuple):
+        edit = Auto() if edit is None else edit
+        if isinstance(targets, Composed | Auto) or kinds_of(targets) or isinstance(edit, str | list | tuple):
             wrong, place = (edit, "config") if isinstance(edit, str | list | tuple) else (targets, "targets")
             raise AttnregError(
                 f"expected config=AttentionBalance(...) and targets=[...], got {type(wrong).__name__} as the "
@@ -60,7 +70,7 @@ class Installation:
                     f"expected a pipeline with .{name}, got {type(pipe).__name__} without; "
                     "load the whole pipeline, text encoder included"
                 )
-        check_kinds(self.family, edits)
+        edits = edits_for(self.family, edits)
         self.pipe = pipe
         self.block = False
         """Whether it ends with a block, by itself."""
@@ -82,7 +92,8 @@ class Installation:
             look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
             starts = None
             if edits.start:
-                starts = Starts(pipe, edits.start, Look(self.denoiser, self.layers, tuple(begun), ()), self.trace)
+                beside_it = Look(self.denoiser, self.layers, tuple(begun), ())
+                starts = Starts(pipe, edits.start, beside_it, self.trace, edits.auto)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
         self.run = Run(
             pipe,
@@ -224,7 +235,7 @@ def regulate(
     `pipe`: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
     `targets`: what must be heeded: words or phrases of the prompt ("apple", "blue umbrella", "dog#2"), or token
     columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
-    `config`: the edit, or several that were `Composed`; by default `AttentionBalance()`.
+    `config`: the edit, or several that were `Composed`; by default `Auto()`, the best that works in this run.
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
     `maps`: whether `trace.maps()` is to tell where in the picture each target's attention lay; the picture is the same.
 

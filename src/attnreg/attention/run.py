@@ -69,14 +69,16 @@ class Run:
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
         self.encodings: deque[Encoding] = deque(maxlen=REMEMBERED)
         """What prompts became: it may be handed back later, all of it or some rows, several times."""
-        self.waiting: list[Encoding] = []
-        """Those of them that were made since the last picture began."""
         self.forget()
 
     def forget(self) -> None:
         """Back to before any step of a picture. What the last prompt became is kept, for a call that hands it back."""
         self.step = -1
         self.regulated_steps = 0
+        self.waiting: list[Encoding] = []
+        """What was encoded since the last picture began."""
+        self.told: Encoding | None = None
+        """Whose account the trace has begun."""
         self.current: Encoding | None = None
         """What the picture is drawn from; known from the first call of the denoiser on."""
         self.seen: list[tuple[Any, Pairs]] = []
@@ -97,9 +99,9 @@ class Run:
             if not self.live:
                 return original(*args, **kwargs)
             self._check_caller(sys._getframe(1))
-            if self.step >= 0:
-                self.waiting = []
+            waiting = self.waiting if self.step < 0 else []
             self.forget()
+            self.waiting = waiting
             refresh()
             given = signature.bind(*args, **kwargs).arguments
             result, encoding = self._encoded(original, given, args, kwargs)
@@ -165,6 +167,7 @@ class Run:
 
     def _tell(self, encoding: Encoding) -> None:
         """Begin the account of a picture."""
+        self.told = encoding
         words = encoding.prepared.words[:: encoding.each]
         self.trace.begin([one.targets if one else () for one in words], images_per_prompt=encoding.each)
 
@@ -204,9 +207,7 @@ class Run:
                 return self._rewritten(call, self._embedded(acting))
 
             if self.latents:
-                call = self.latents.exchange(
-                    call, self.prepared.words, self.prepared.readings, scalings, time, acting, rewritten
-                )
+                call = self.latents.exchange(call, self.prepared, scalings, time, acting, rewritten)
             else:
                 call = rewritten(call)
             self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
@@ -351,7 +352,12 @@ class Run:
                 if encoding.error:
                     raise encoding.error
                 self.current = encoding
-                self._tell(encoding)
+                if encoding is not self.told:
+                    self._tell(encoding)
+                if self.edits.auto and not self.edits.start:
+                    why = f"what a start of {self.family.name} leads to cannot be foreseen yet"
+                    heeded = [image for image, one in enumerate(self.prepared.words) if one is not None]
+                    self.trace.decisions += [self.edits.auto.decision(image, why) for image in heeded]
                 return pairs
         return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
 

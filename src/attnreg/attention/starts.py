@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,13 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.attention.ahead import Ahead, Asked, Followed, Foreseen, Latents, parts_of, signal_at
+from attnreg.attention.ahead import Ahead, Asked, Followed, Foreseen, Latents
+from attnreg.attention.attending import Words
 from attnreg.attention.call import Call, denoised_under
 from attnreg.attention.controls import CONTROL
+from attnreg.attention.hindrance import Hindrance
 from attnreg.attention.look import Look
+from attnreg.attention.noise_schedule import mixture, parts_of, time_of
+from attnreg.attention.prepared import Prepared
+from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, EncodedText, Guess, StartEdit
-from attnreg.types import StartRecord, Trace
+from attnreg.types import AttnregError, StartRecord, Trace
 
 AT_ONCE = 8
 """With so many texts a picture is read in one pass of the denoiser."""
@@ -36,8 +40,8 @@ class Starts:
     so diffusion models tell classes apart (Li et al., 2023, arXiv:2303.16203).
     """
 
-    def __init__(self, pipe: Any, edit: StartEdit, look: Look, trace: Trace) -> None:
-        self.pipe, self.edit, self.look, self.trace = pipe, edit, look, trace
+    def __init__(self, pipe: Any, edit: StartEdit, look: Look, trace: Trace, auto: Auto | None = None) -> None:
+        self.pipe, self.edit, self.look, self.trace, self.auto = pipe, edit, look, trace, auto
         self.forget()
 
     def forget(self) -> None:
@@ -48,21 +52,36 @@ class Starts:
         """What the denoiser returns for these arguments, where that is known to the bit; see `Foreseen`."""
         return self.foreseen.recall(arguments) if self.foreseen else None
 
+    def followed(self, prepared: Prepared, hindrance: Hindrance | None) -> Words:
+        """The words of every image whose start is to be followed; `None` for those on which another edit acts instead.
+
+        Raises `AttnregError` if something is in the way of all, and no other edit acts instead.
+        """
+        if self.auto is None:
+            if hindrance:
+                raise AttnregError(hindrance.error)
+            return prepared.words
+        kept: list[PromptWords | None] = []
+        for image, (one, unread) in enumerate(zip(prepared.words, prepared.unread, strict=True)):
+            why = hindrance.why if hindrance else unread
+            if one is not None:
+                self.trace.decisions.append(self.auto.decision(image, why))
+            kept.append(None if why else one)
+        return kept
+
     @torch.no_grad()
     def chosen(
         self,
         call: Call,
-        words: Sequence[PromptWords | None],
+        words: Words,
         readings: Sequence[Sequence[EncodedText]],
         latents: Latents,
         scaled: Callable[[Latents], Latents],
     ) -> tuple[Latents, set[int]]:
-        """The latents to begin with, the given ones where none is better, and the images that are spared.
+        """The latents to begin with, the given ones where none is better, and the images that other edits leave alone.
 
-        readings: of every image the texts that it is read with, the prompt first. Raises `AttnregError` as `Ahead`.
+        readings: of every image the texts that it is read with, the prompt first.
         """
-        if not any(words):
-            return latents, set()
         ahead = Ahead(self.pipe, self.look, call, scaled)
         # What a ControlNet adds is the pipeline's to compute, in each step anew: there is nothing to be handed back.
         closely = CONTROL not in call.arguments
@@ -76,8 +95,8 @@ class Starts:
             own = self._guess(call, row, readings[image], given, place)
             chosen, asked = self._best(ahead, row, readings[image], one, latents[place], own)
             after[place] = chosen.latent
-            self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number, chosen.spared))
-            if chosen.spared:
+            self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number, chosen.spared, chosen.doubted))
+            if chosen.spared or self.auto:
                 spared.add(image)
             if chosen.number:
                 known = asked
@@ -108,19 +127,18 @@ class Starts:
     def _errors(self, call: Call, row: int, clean: Latents, texts: Sequence[EncodedText]) -> tuple[float, ...]:
         """How far from the picture it is restored under each text, from the same noise: sums of squares."""
         scheduler = self.pipe.scheduler
-        trained = scheduler.config.num_train_timesteps
-        time = torch.full_like(scheduler.timesteps[0], min(round(self.edit.noise * trained), trained - 1))
-        signal = signal_at(scheduler, time)
+        time = time_of(scheduler, self.edit.noise)
+        signal, spread = mixture(scheduler, time)
         noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(0)).to(clean)
-        noisy = math.sqrt(signal) * clean + math.sqrt(1 - signal) * noise
+        noisy = signal * clean + spread * noise
         extra = call.sample[row : row + 1, clean.shape[1] :]
         sample = torch.cat([noisy.to(extra), extra], 1)
-        given = call.given(timestep=time)
+        given = call.at(time)
         errors: list[float] = []
         for first in range(0, len(texts), AT_ONCE):
             some = texts[first : first + AT_ONCE]
             count = len(some)
-            predicted = denoised_under(given, [row] * count, some, sample=sample.repeat(count, 1, 1, 1))
+            predicted = denoised_under(given, [row] * count, some, sample.repeat(count, 1, 1, 1))
             restored, _ = parts_of(scheduler, predicted[:, : clean.shape[1]], noisy.expand(count, -1, -1, -1), time)
             errors += (restored - clean).square().sum((1, 2, 3)).tolist()
         return tuple(errors)

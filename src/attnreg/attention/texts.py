@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,9 +13,8 @@ from attnreg.attention.families.family import Family
 from attnreg.attention.intercept import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
-from attnreg.types import AttnregError
 
-KEPT = ("device", "lora_scale", "clip_skip")
+KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 
@@ -23,29 +23,33 @@ class TextEncoder:
 
     def __init__(self, pipe: Any, family: Family, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
         self.pipe, self.family, self.encode_prompt = pipe, family, encode_prompt
+        self.takes = inspect.signature(type(pipe).encode_prompt).parameters
         self.kept = {name: given[name] for name in KEPT if name in given}
 
-    def check_plain(self, prompt: str) -> None:
-        """Raises `AttnregError` for a prompt that textual inversion would write once more: it has been written so."""
+    def has_placeholders(self, prompt: str) -> bool:
+        """Whether textual inversion would write the prompt once more: it has been written so."""
         convert = getattr(self.pipe, "maybe_convert_prompt", None)
-        if convert and convert(prompt, self.pipe.tokenizer) != prompt:
-            raise AttnregError(
-                f"expected a prompt in which words can change places, got {prompt!r} of textual inversion, whose "
-                "placeholders stand for several tokens; choose a method that edits attention"
-            )
+        return bool(convert and convert(prompt, self.pipe.tokenizer) != prompt)
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
         """The embedding of a text as the prompt's words are; `masked` columns are hidden from its other tokens.
 
         Placeholders of textual inversion have been written out in those words, and are not once more.
         """
-        own = tuple(range(1, end_of_text(text, self.pipe.tokenizer)))
+        # Which columns are the text's own is asked where one encoder makes all of them.
+        own = () if self.family.encoders else tuple(range(1, end_of_text(text, self.pipe.tokenizer)))
+        given = self.others(text) | self.kept
         with self._hidden(masked), self._as_it_is():
             result = self.encode_prompt(
-                prompt=text, num_images_per_prompt=1, do_classifier_free_guidance=False, **self.kept
+                prompt=text, num_images_per_prompt=1, do_classifier_free_guidance=False, **given
             )
-        embeddings, _, *pooled = result if isinstance(result, tuple) else (result, None)
-        return EncodedText(embeddings[0], own, pooled[0][0] if pooled else None)
+        at = self.family.pooled_result
+        pooled = result[at] if at is not None and isinstance(result, tuple) and len(result) > at else None
+        return EncodedText(self.family.texts(result).prompts[0], own, None if pooled is None else pooled[0])
+
+    def others(self, text: str) -> dict[str, str]:
+        """The same text for further encoders, of pipelines that ask for it."""
+        return {name: text for name in ("prompt_2", "prompt_3") if name in self.takes}
 
     @contextmanager
     def _as_it_is(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from attnreg.commands.parameters import quiet_libraries
+from attnreg.limits import MOST_STEPS
 
 SOMETIMES = 30.0
 """Seconds between two lines of progress where they are not written over one another."""
@@ -36,7 +36,7 @@ def bench() -> None:
 @click.option("--subset", multiple=True, metavar="METHOD=COUNT", help="give a slow method so many prompts only")
 @click.option("--subset-seed", type=click.IntRange(0), help="decides which [0]")
 @click.option("--maps", type=click.IntRange(0), help="of so many prompts, keep where attention lay (first seed) [0]")
-@click.option("--steps", type=click.IntRange(1), help="denoising steps [the model's own]")
+@click.option("--steps", type=click.IntRange(1, MOST_STEPS), help="denoising steps [the model's own]")
 @click.option("--guidance-scale", type=click.FloatRange(0), help="classifier-free guidance [the model's own]")
 @click.option("--negative-prompt", help="what guidance moves away from")
 @click.option("--height", type=click.IntRange(8), help="of the pictures, in pixels [the model's own]")
@@ -65,7 +65,6 @@ def run_command(
     asked = _asked(config, given, out)
     from attnreg.evaluation.bench import run
 
-    quiet_libraries()
     show = _Progress()
     done = run(
         asked,

@@ -10,6 +10,9 @@ from typing import Any, Literal, get_args
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.spelling import split_methods
+from attnreg.limits import MOST_STEPS
+from attnreg.methods import DEFAULT
+from attnreg.records import UNMODIFIED
 from attnreg.seeds import seeds_of
 
 Half = Literal["development", "test"]
@@ -17,8 +20,8 @@ LISTS = ("prompts", "methods", "models", "seeds", "judges")
 """Fields of which more can be asked of a run; `subset` and `weights` likewise, key by key."""
 LEAST = {"limit": 1, "steps": 1, "height": 8, "width": 8}
 """Fields that are whole numbers, and the smallest of each."""
-MOST = {"steps": 1000}
-"""The largest, where there is one: schedulers are trained on so many."""
+MOST = {"steps": MOST_STEPS}
+"""The largest, where there is one."""
 DRAWING = ("steps", "guidance_scale", "negative_prompt", "height", "width", "scheduler", "dtype")
 """Fields that decide every picture of a run: they cannot change within one."""
 
@@ -33,7 +36,7 @@ class Config:
 
     prompts: tuple[str, ...]
     """Prompt sets, as `attnreg.evaluation.prompts.prompt_set` names them, or files."""
-    methods: tuple[str, ...] = ("none", "attention-balance")
+    methods: tuple[str, ...] = (UNMODIFIED, DEFAULT)
     """With settings where wished: "attention-regulation(strength=0.5)"."""
     models: tuple[str, ...] = ("pocket",)
     seeds: tuple[int, ...] = (0,)

@@ -18,6 +18,7 @@ from attnreg.evaluation.store import Cell
 from attnreg.evaluation.tasks import Drawn, Maps
 from attnreg.models.about import about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
+from attnreg.models.quiet import quiet_libraries
 from attnreg.sampling import generate
 from attnreg.types import Trace
 
@@ -34,6 +35,7 @@ class Pipelines:
 
     def __call__(self, model: str) -> Callable[[Cell], Drawn]:
         """A drawer with the model loaded. Raises `AttnregError` if it cannot be."""
+        quiet_libraries()
         pipe = load_pipeline(model, device=self.device, dtype=self.drawing["dtype"])
         if self.drawing["scheduler"]:
             set_scheduler(pipe, self.drawing["scheduler"])

@@ -16,6 +16,7 @@ from attnreg.evaluation.store import Cell
 from attnreg.evaluation.tasks import Batch
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge, Scores
+from attnreg.models.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Judges:
                 f"expected a judge of {', '.join(JUDGES)}, got {name!r}"
                 + (f"; did you mean {close[0]!r}?" if close else "; choose one of them")
             )
+        if JUDGES[name].networks:
+            quiet_libraries()
         return JUDGES[name].open(weights or None, device=self.device, download=self.download)
 
 

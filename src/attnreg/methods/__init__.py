@@ -1,35 +1,30 @@
-"""Every way to make a model heed its prompt, behind one interface: a name, a frozen config, an edit."""
+"""Every way to make a model heed its prompt, behind one interface: a name, a frozen config, an edit.
+
+This table names them and where they are; a method's file, and torch with it, is loaded when its config is asked for.
+"""
 
 from __future__ import annotations
 
-from attnreg.methods.attend_and_excite import AttendAndExcite
-from attnreg.methods.attention_scaling import AttentionScaling
-from attnreg.methods.best_start import BestStart
-from attnreg.methods.composable_diffusion import ComposableDiffusion
-from attnreg.methods.conform import Conform
-from attnreg.methods.dense_diffusion import DenseDiffusion
-from attnreg.methods.divide_and_bind import DivideAndBind
-from attnreg.methods.initno import InitNO
 from attnreg.methods.method import Method
-from attnreg.methods.prompt_weighting import PromptWeighting
-from attnreg.methods.self_cross import SelfCross
-from attnreg.methods.structured_diffusion import StructuredDiffusion
-from attnreg.methods.syngen import SynGen
-from attnreg.regulation.balance import AttentionBalance
-from attnreg.regulation.config import AttentionRegulation
-from attnreg.regulation.reference import ReferenceRegulation
 
 _REFINED = "1 with a gradient for every step of the window, up to 21 where it is refined"
 
 METHODS: dict[str, Method] = {
     "none": Method(None, "the unmodified model", "", edits="nothing"),
+    "auto": Method(
+        "regulation.auto.Auto",
+        "the best that works here: best-start where the run begins with noise alone, else attention-balance",
+        "",
+        edits="initial noise, or attention logits",
+        passes="those of the method that acts",
+    ),
     "attention-balance": Method(
-        AttentionBalance,
+        "regulation.balance.AttentionBalance",
         "raises weak targets and lowers strong ones, a number a target, until each is heard as much as the others",
         "",
     ),
     "best-start": Method(
-        BestStart,
+        "regulation.best_start.BestStart",
         "tries other noises to begin with where the model does not read every target in what one leads to",
         "",
         edits="initial noise",
@@ -37,49 +32,49 @@ METHODS: dict[str, Method] = {
         "8.5 (10.5) for every other start that is tried",
     ),
     "attention-regulation": Method(
-        AttentionRegulation,
+        "regulation.config.AttentionRegulation",
         "solves for a smooth edit of the targets' logits that gives each its share of the picture",
         "Zhang et al., ECCV 2024, arXiv:2403.06381",
     ),
     "attention-regulation:reference": Method(
-        ReferenceRegulation,
+        "regulation.reference.ReferenceRegulation",
         "the same as its authors' public code runs it, to the letter",
         "Zhang et al., ECCV 2024, arXiv:2403.06381",
     ),
     "attention-scaling": Method(
-        AttentionScaling,
+        "methods.attention_scaling.AttentionScaling",
         "adds a constant to the targets' logits, or multiplies them: the baseline that every optimisation must beat",
         "",
     ),
     "prompt-weighting": Method(
-        PromptWeighting,
+        "methods.prompt_weighting.PromptWeighting",
         "makes the targets' part in the prompt's embedding larger or smaller",
         "the library compel",
         edits="prompt embedding",
     ),
     "structured-diffusion": Method(
-        StructuredDiffusion,
+        "methods.structured_diffusion.StructuredDiffusion",
         "lets every phrase hand on what it means alone, not what its neighbours made of it",
         "Feng et al., ICLR 2023, arXiv:2212.05032",
         edits="values of the attention over the text",
         needs=("parse",),
     ),
     "composable-diffusion": Method(
-        ComposableDiffusion,
+        "methods.composable_diffusion.ComposableDiffusion",
         "denoises every phrase alone and adds up where they pull",
         "Liu et al., ECCV 2022, arXiv:2206.01714",
         edits="prediction",
         passes="1 a target for every step of the window",
     ),
     "dense-diffusion": Method(
-        DenseDiffusion,
+        "methods.dense_diffusion.DenseDiffusion",
         "moves every target's attention into its box, over the text and over the picture",
         "Kim et al., ICCV 2023, arXiv:2308.12964",
         edits="attention logits over text and picture",
         needs=("layout",),
     ),
     "attend-and-excite": Method(
-        AttendAndExcite,
+        "methods.attend_and_excite.AttendAndExcite",
         "moves the latent until every target is seen strongly somewhere",
         "Chefer et al., SIGGRAPH 2023, arXiv:2301.13826",
         edits="latent",
@@ -87,7 +82,7 @@ METHODS: dict[str, Method] = {
         passes=_REFINED,
     ),
     "divide-and-bind": Method(
-        DivideAndBind,
+        "methods.divide_and_bind.DivideAndBind",
         "moves the latent until every target's map has strong edges, and its words' maps agree",
         "Li et al., BMVC 2023, arXiv:2307.10864",
         edits="latent",
@@ -95,7 +90,7 @@ METHODS: dict[str, Method] = {
         passes="1 with a gradient for every step of the window, up to 51 where it is refined",
     ),
     "syngen": Method(
-        SynGen,
+        "methods.syngen.SynGen",
         "moves the latent until an attribute's map is its noun's and no other word's",
         "Rassin et al., NeurIPS 2023, arXiv:2306.08877",
         edits="latent",
@@ -103,7 +98,7 @@ METHODS: dict[str, Method] = {
         passes="1 with a gradient for every step of the window",
     ),
     "conform": Method(
-        Conform,
+        "methods.conform.Conform",
         "moves the latent until the maps of a thing's words are alike and those of others are not",
         "Meral et al., CVPR 2024, arXiv:2312.06059",
         edits="latent",
@@ -111,7 +106,7 @@ METHODS: dict[str, Method] = {
         passes=_REFINED,
     ),
     "initno": Method(
-        InitNO,
+        "methods.initno.InitNO",
         "searches an initial noise in which every target is seen and no two are mixed, then moves the latent",
         "Guo et al., CVPR 2024, arXiv:2404.04650",
         edits="latent",
@@ -119,7 +114,7 @@ METHODS: dict[str, Method] = {
         passes="up to 100 with a gradient in the first step, then as attend-and-excite",
     ),
     "self-cross": Method(
-        SelfCross,
+        "methods.self_cross.SelfCross",
         "moves the latent until no target's pixels look at where another target is",
         "Qiu et al., CVPR 2025, arXiv:2411.18936",
         edits="latent",
@@ -128,5 +123,5 @@ METHODS: dict[str, Method] = {
     ),
 }
 """Name -> method. A new one is a file, a line here and a test."""
-DEFAULT = "attention-balance"
-"""What regulates where nothing else is said, here and in `regulate`: docs/research.md says why."""
+DEFAULT = "auto"
+"""What regulates where nothing else is said, here, on the command line and in `regulate`."""

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import DiffusionPipeline
 
 from attnreg.devices import check_device
 from attnreg.models.about import POCKET, POCKET_NAME
@@ -42,6 +40,8 @@ def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str 
     Raises `AttnregError` if there is no such model, if it is no pipeline, if its weights are pickled only or if it
     brings code of its own.
     """
+    from diffusers import DiffusionPipeline  # seconds to load, for who opens a model
+
     device = check_device(device)
     precision = pick_dtype(dtype, device)
     folder = folder_of(model)
@@ -117,7 +117,7 @@ def check_directory(folder: Path) -> None:
     for name, part in parts.items():
         if name.startswith("_") or not isinstance(part, list) or not part or part[0] is None:
             continue
-        if part[0] not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, str(part[0])):
+        if part[0] not in ("diffusers", "transformers") and not _in_diffusers(str(part[0])):
             raise AttnregError(
                 f"expected the parts of a model from diffusers or transformers, got {name} from {part[0]!r} in "
                 f"{index}; code that a model directory brings is not run"
@@ -131,6 +131,13 @@ def check_directory(folder: Path) -> None:
                 f"expected safetensors in {folder / name}, got {pickled[0]}, which is pickled and may run code; "
                 "download the model's safetensors or convert it where you trust it"
             )
+
+
+def _in_diffusers(name: str) -> bool:
+    """Whether diffusers has pipelines of that name, whose parts are its own."""
+    import diffusers
+
+    return hasattr(diffusers.pipelines, name)
 
 
 def pick_dtype(dtype: str, device: str) -> torch.dtype:
@@ -149,4 +156,6 @@ def set_scheduler(pipe: Any, name: str) -> None:
     """
     if name not in SCHEDULERS:
         raise AttnregError(f"expected a scheduler of {', '.join(SCHEDULERS)}, got {name!r}; choose one of them")
+    import diffusers
+
     pipe.scheduler = getattr(diffusers, SCHEDULERS[name]).from_config(pipe.scheduler.config)

@@ -127,6 +127,8 @@ class Chosen(NamedTuple):
     """Which of them it is, from 0."""
     spared: bool = False
     """Whether the given start needs no help: the image is left to the model, whatever other edits there are."""
+    doubted: str = ""
+    """The target that is read least clearly in what the given start leads to, if it was not enough."""
 
 
 class Guess(NamedTuple):

@@ -66,6 +66,10 @@ class Family:
     """The denoiser's argument that holds what the prompts became."""
     time: str = "timestep"
     """The denoiser's argument that holds the time step."""
+    pooled: str = "pooled_projections"
+    """The denoiser's argument, if it has it, that holds each prompt in one vector."""
+    pooled_result: int | None = None
+    """Which value that `encode_prompt` returns is the prompts in one vector each."""
     encoders: tuple[Encoder, ...] = ()
     """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
     kinds: frozenset[str] = frozenset({"logits"})

@@ -58,6 +58,8 @@ class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
 
     text_first: bool = False
+    kinds: frozenset[str] = frozenset({"logits", "start"})
+    pooled_result: int | None = 2
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The latent in patches."""

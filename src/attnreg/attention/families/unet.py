@@ -26,6 +26,7 @@ class UNet(Family):
     denoiser: str = "unet"
     sample: str = "sample"
     kinds: frozenset[str] = EVERY_KIND
+    pooled_result: int | None = 2
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:

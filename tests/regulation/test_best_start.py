@@ -13,7 +13,7 @@ from torch import Tensor
 
 import by_hand
 from attnreg import AttnregError
-from attnreg.methods.best_start import SIDE, BestStart, signals
+from attnreg.regulation.best_start import SIDE, BestStart, least_read, signals
 from attnreg.regulation.edit import Maps, PromptWords
 from attnreg.regulation.kinds import Guess
 from attnreg.regulation.noises import noises_like
@@ -219,3 +219,34 @@ def test_the_first_that_is_good_enough_or_the_best(
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(AttnregError, match=next(iter(settings))):
         BestStart(**settings)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "specs", "errors", "doubted"),
+    [
+        ("a cat and a dog", (), (1.0, 0.9, 2.0), "cat"),  # "a dog and a dog" restores it better: where is the cat?
+        ("a cat and a dog", (), (1.0, 2.0, 0.9), "dog"),
+        ("a cat", (), (1.0, 1.0), "cat"),
+        ("a cat, a frog and a red car", (), (1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.1), "red car"),
+        ("a dog and a dog", ("dog", "dog#2"), (1.0, 1.0), ""),  # no text tells the two apart
+    ],
+)
+def test_the_target_that_is_least_read(
+    prompt: str, specs: tuple[str, ...], errors: tuple[float, ...], doubted: str
+) -> None:
+    words = by_hand.words_of(prompt, *specs)
+    assert len(errors) == 1 + len(BestStart().texts(words))
+    guess = Guess([spots((1, 1), (5, 5))], errors)
+    assert least_read(guess, words) == doubted
+
+
+def test_what_was_doubted_is_told_of_the_given_start_alone() -> None:
+    """And not at all where that is enough."""
+    latent = by_hand.noise(0, 8, 8, torch.float32)
+    errors = iter([(1.0, 0.5, 2.0), (1.0, 2.0, 0.5), (1.0, 2.0, 0.5)])
+
+    def follow(_: Tensor) -> Guess:
+        return Guess([spots((1, 1), (5, 5))], next(errors))
+
+    assert BestStart(starts=2, enough=1e9, good=1e9).choose(latent, follow, PAIR).doubted == "cat"
+    assert BestStart(enough=0.0).choose(latent, follow, PAIR).doubted == ""

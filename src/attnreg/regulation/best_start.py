@@ -18,7 +18,7 @@ from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.regulation.settings import CheckedSettings, in_layers, number, setting, whole_number, yes_or_no
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Target
 from attnreg.words import in_place_of
 
 SIDE = 8
@@ -78,29 +78,35 @@ class BestStart(CheckedSettings):
 
         Raises `AttnregError` for a target that is not made of whole words.
         """
-        found = []
-        for gone, doubled in permutations(words.targets, 2):
-            text = in_place_of(gone.text, doubled.text, words.prompt)
-            if text is None:
-                raise AttnregError(
-                    f"best-start: expected targets of whole words, got {gone}; name words of the prompt, whose places "
-                    "other words can take"
-                )
-            found.append(text)
-        return tuple(text for text in dict.fromkeys(found) if text != words.prompt) or ("",)
+        if broken := self.no_whole_word(words):
+            raise AttnregError(
+                f"best-start: expected targets of whole words, got {broken}; name words of the prompt, whose places "
+                "other words can take"
+            )
+        return tuple(_texts_without(words))
+
+    def no_whole_word(self, words: PromptWords) -> Target | None:
+        """The first of several targets whose place no other can take; `None` if there is none."""
+        others = words.targets if len(words.targets) > 1 else ()
+        return next((one for one in others if in_place_of(one.text, one.text, words.prompt) is None), None)
 
     def choose(self, latent: Latent, follow: Callable[[Latent], Guess], words: PromptWords) -> Chosen:
         """The given start if it is enough, the first other one that is good, or the best of all."""
         starts: list[Latent] = []
+        doubted = ""
 
         def scores() -> Iterator[float]:
+            nonlocal doubted
             for start in noises_like(latent, self.starts, self.strength):
+                guess = follow(start)
+                doubted = doubted if starts else least_read(guess, words)
                 starts.append(start)
-                yield signals(follow(start), words).score
+                yield signals(guess, words).score
 
         tried = self.tried(scores())
         best = max(range(len(tried)), key=tried.__getitem__)
-        return Chosen(starts[best], tried, best, spared=self.spare and tried[0] >= self.enough)
+        enough = tried[0] >= self.enough
+        return Chosen(starts[best], tried, best, spared=self.spare and enough, doubted="" if enough else doubted)
 
     def tried(self, scores: Iterable[float]) -> tuple[float, ...]:
         """Of the starts' scores, those up to the first that ends the search; no more are asked for."""
@@ -137,6 +143,23 @@ def signals(guess: Guess, words: PromptWords) -> Signals:
     directions = F.normalize(smooth, dim=-1)
     alike = float((directions @ directions.T).tril(-1).amax())
     return Signals(min(others) / prompt, float(smooth.amax(-1).amin()), max(1 - alike, 0.0))
+
+
+def least_read(guess: Guess, words: PromptWords) -> str:
+    """The target without which the picture is restored best; "" where no text tells one."""
+    gone = list(_texts_without(words).values())
+    errors = guess.errors[1:]
+    return gone[min(range(len(errors)), key=errors.__getitem__)] if errors else ""
+
+
+def _texts_without(words: PromptWords) -> dict[str, str]:
+    """Other texts of a picture -> the target that each lacks: see `BestStart.texts`."""
+    found: dict[str, str] = {}
+    for gone, doubled in permutations(words.targets, 2):
+        text = in_place_of(gone.text, doubled.text, words.prompt)
+        if text is not None and text != words.prompt:
+            found.setdefault(text, gone.text)
+    return found or {"": words.targets[0].text if len(words.targets) == 1 else ""}
 
 
 def pooled(maps: TargetMaps) -> Float[Tensor, "target row column"]:

@@ -1,0 +1,80 @@
+"""Whether starts can be followed beside a pipeline: asked before it is tried, and answered in words."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnreg.attention.call import Call, denoised_alone_error, perturbed
+from attnreg.attention.noise_schedule import is_known
+
+INSTEAD = "a method that edits attention"
+
+
+class Hindrance(NamedTuple):
+    """Why starts cannot be followed."""
+
+    why: str
+    """Half a sentence, for who asks what to do instead: "the run begins from a picture"."""
+    error: str
+    """The line that is raised where nothing can be done instead."""
+
+
+def of_latents(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
+    """What is in the way of giving a call other latents; `None` if nothing is.
+
+    Args:
+        pipe: the pipeline.
+        call: its call of the denoiser.
+        given: the latents of that call before they were scaled, `(row, channel, height, width)`.
+    """
+    name = type(pipe).__name__
+    if perturbed(pipe):
+        return Hindrance(f"{name} perturbs the attention of some rows", denoised_alone_error(pipe, f"{INSTEAD} alone"))
+    parts = given.split(call.images)
+    if len(given) % call.images or not all(torch.equal(part, parts[0]) for part in parts):
+        return Hindrance(
+            f"{name} arranges its batch in a way that is not known",
+            f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
+            f"this pipeline arranges its batch in a way that is not known: choose {INSTEAD}",
+        )
+    return None
+
+
+def of_starts(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
+    """The first thing that is in the way of following starts in a pipeline's first step; as `of_latents`."""
+    return of_latents(pipe, call, given) or next(_of_following(pipe, call), None)
+
+
+def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
+    scheduler, name = pipe.scheduler, type(pipe).__name__
+    if not is_known(scheduler):
+        kind = scheduler.config.get("prediction_type", "epsilon")
+        yield Hindrance(
+            f"the noise schedule of {type(scheduler).__name__} with {kind} is not known",
+            "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
+            f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
+            f"choose DDIM, Euler, DPM++ or {INSTEAD}",
+        )
+    first = scheduler.timesteps[0]
+    began = torch.as_tensor(call.arguments[call.family.time]).flatten()[0].to(first)
+    takes = inspect.signature(pipe.prepare_latents).parameters if hasattr(pipe, "prepare_latents") else {}
+    # Inpainting knows when it begins with noise alone; image-to-image at full strength still adds it to a picture.
+    if began != first or ("image" in takes and "is_strength_max" not in takes):
+        yield Hindrance(
+            "the run begins from a picture, which other noise would wipe out",
+            f"expected a run that begins with noise alone, at time step {float(first):g}, got one that "
+            f"begins from a picture, at {float(began):g}; other noise would wipe it out: choose {INSTEAD}",
+        )
+    if not call.guided_plainly:
+        yield Hindrance(f"{name} does not guide in the plain way", call.guidance_error)
+    if call.rows_without_prompt and not hasattr(pipe, "guidance_scale"):
+        yield Hindrance(
+            f"{name} does not tell its guidance_scale",
+            f"expected a pipeline that tells its guidance_scale, got {name}, whose starts cannot be followed: "
+            f"choose {INSTEAD}",
+        )

@@ -1,0 +1,48 @@
+"""`attnreg methods`: what there is to choose from, and what each can be told."""
+
+from __future__ import annotations
+
+import click
+
+from attnreg.commands.parameters import MethodName
+from attnreg.methods import METHODS
+
+
+@click.command()
+@click.argument("name", required=False, type=MethodName())
+def methods(name: str | None) -> None:
+    """List the methods, or what NAME can be told: its settings, their defaults and what they mean."""
+    if name is None:
+        for one in METHODS:
+            _tell(one)
+        click.echo("methods that change different parts compose: --method prompt-weighting+attention-balance")
+        return
+    for part in name.split("+"):
+        _tell(part)
+        _settings(part)
+
+
+def _tell(name: str) -> None:
+    method = METHODS[name]
+    click.echo(f"{name}: {method.summary}")
+    told = {
+        "changes": method.edits,
+        "needs": ", ".join(method.needs),
+        "extra passes of the denoiser": "" if method.passes == "none" else method.passes,
+        "paper": method.paper,
+    }
+    for what, text in told.items():
+        if text:
+            click.echo(f"    {what}: {text}")
+
+
+def _settings(name: str) -> None:
+    settings = METHODS[name].settings()
+    if not settings:
+        click.echo("    settings: it has none")
+        return
+    click.echo("    settings, each given as --set NAME=VALUE:")
+    lines = click.HelpFormatter(indent_increment=8, max_width=100)
+    lines.indent()
+    lines.write_dl([(f"{one.name}={one.written}", one.help) for one in settings.values()], col_max=40)
+    click.echo(lines.getvalue(), nl=False)
