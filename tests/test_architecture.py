@@ -15,27 +15,33 @@ PACKAGE = ROOT / "src" / "attnreg"
 WORDS = ("words", "phrases", "heads", "targets")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
-TOOLS = ("errors", "seeds", "devices", "models", "recipe", "plot", "report")
+DOORS = ("shown", "errors", "reading", "writing", "spreadsheet", "seeds")
+"""What comes from outside, and what goes there."""
+TOOLS = (*DOORS, "devices", "models", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "errors": (),
-    "seeds": ("errors",),
+    "shown": (),
+    "errors": ("shown",),
+    "writing": ("errors",),
+    "reading": ("errors", "shown"),
+    "spreadsheet": (),
+    "seeds": ("errors", "shown"),
     "devices": ("errors",),
     "types": ("errors",),
     "words": ("types",),
     "phrases": ("types", "words"),
     "heads": ("types", "words", "phrases"),
     "targets": ("types", "words", "phrases"),
-    "regulation": ("types",),
-    "measure": ("devices", "types"),
-    "models": ("errors", "devices", "types"),
-    "recipe": ("types",),
+    "regulation": ("types", "shown"),
+    "measure": ("devices", "types", "reading"),
+    "models": ("errors", "devices", "types", "reading"),
+    "recipe": ("types", "reading", "writing"),
     "plot": ("types",),
     "records": (),
     "statistics": ("errors", "types", "records"),
-    "report": ("errors", "types", "records", "statistics"),
+    "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": CORE,
     "sampling": (*CORE, "attention", "methods"),

@@ -22,8 +22,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import attnreg.recipe
-from attnreg.recipe import Recipe, check_writable, read_recipe, save_pictures, versions
+from attnreg.recipe import Recipe, read_recipe, save_pictures, versions
 from attnreg.types import AttnregError
+from attnreg.writing import check_writable
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8))
 RECIPE = Recipe(prompt="a cat", seed=3, model="pocket", method="none")

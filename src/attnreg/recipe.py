@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from attnreg.types import AttnregError
+from attnreg.writing import whole_files
 
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
@@ -148,42 +147,18 @@ def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recip
 
     Raises `AttnregError` if the folder cannot be written or the disk is full.
     """
-    done: list[tuple[Path, Path]] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture, recipe in pictures:
-            handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
-            done.append((Path(partial), folder / name))
-            with os.fdopen(handle, "wb") as file:
-                picture.save(file, format="PNG", pnginfo=_text(recipe))
-            # Temporary files are private; a picture gets the permissions of any new file.
-            os.chmod(partial, 0o666 & ~_umask())
-        if taken := [path for _, path in done if path.is_dir()]:
-            raise IsADirectoryError(errno.EISDIR, f"a folder named {taken[0].name}")
-        for partial_path, path in done:
-            partial_path.replace(path)
+        with whole_files() as write:
+            for name, picture, recipe in pictures:
+                png = io.BytesIO()
+                picture.save(png, format="PNG", pnginfo=_text(recipe))
+                write(folder / name, png.getvalue())
     except OSError as error:
         raise AttnregError(
             f"expected to write {len(pictures)} pictures to {folder}, got {error.strerror or error}; "
             "nothing was kept: make room or choose another folder with --out"
         ) from error
-    finally:
-        for partial_path, _ in done:
-            partial_path.unlink(missing_ok=True)
-    return [path for _, path in done]
-
-
-def check_writable(folder: Path) -> None:
-    """Raises `AttnregError` unless files can be made in the folder; makes it if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise AttnregError(
-            f"expected a folder that can be written, got {folder} ({error.strerror or error}); "
-            "choose another with --out"
-        ) from error
+    return [folder / name for name, _, _ in pictures]
 
 
 def _text(told: Recipe | Sheet) -> PngInfo:
@@ -194,9 +169,3 @@ def _text(told: Recipe | Sheet) -> PngInfo:
         for key, value in asdict(told).items():
             info.add_itxt(PREFIX + key, json.dumps(value, ensure_ascii=False))
     return info
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

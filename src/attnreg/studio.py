@@ -17,10 +17,11 @@ from attnreg.attention.regulate import Edit
 from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
-from attnreg.recipe import Recipe, Sheet, check_writable, is_of, read_recipe, save_pictures, versions
+from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
 from attnreg.sampling import configure, generate
 from attnreg.targets import find_targets
 from attnreg.types import AttnregError, Sample, Target
+from attnreg.writing import check_writable
 
 
 @dataclass(frozen=True)

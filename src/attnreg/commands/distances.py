@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnreg.commands.bench import bench
-from attnreg.commands.report import save
 from attnreg.report.wording import MINUS, UNKNOWN, count
 from attnreg.statistics import Interval
+from attnreg.writing import write_file
 
 if TYPE_CHECKING:
     from attnreg.evaluation.run_distances import SetDistance
@@ -66,7 +66,7 @@ def distances(
         ]
         made = to_csv(rows) if form == "csv" else json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
     if out:
-        save(out, made)
+        write_file(out, made)
         click.echo(f"saved {out}")
     else:
         click.echo(made, nl=False)

@@ -16,6 +16,7 @@ from attnreg.errors import AttnregError
 from attnreg.report.layouts import LAYOUTS, Found
 from attnreg.report.run import Failure, Key, Run
 from attnreg.report.trackers import TRACKERS
+from attnreg.writing import write_file
 
 FORMATS = ("markdown", "latex", "csv", "parquet")
 
@@ -40,15 +41,6 @@ def open_run(folder: str, title: str = "") -> Run:
         maps={Key(*cell): told for cell, told in store.maps().items()},
         left=store.left(),
     )
-
-
-def save(path: Path, content: str) -> None:
-    """Write a text file, its folder too. Raises `AttnregError` if that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise AttnregError(f"expected to write {path}, got {error.strerror or error}; choose another file") from error
 
 
 def of_run(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +81,7 @@ def report(run: str, out: Path | None, title: str, track: str | None, megabytes:
     summaries = summaries_of(opened, wished)
     out = out or _beside(run, "report.html")
     made = page(opened, wished, summaries)
-    save(out, made)
+    write_file(out, made)
     click.echo(f"saved {out} ({len(made.encode()) / 1e6:.1f} MB)")
     if track:
         from attnreg.report.trackers import open_tracker
@@ -136,10 +128,10 @@ def table(run: str, form: str, records: bool, out: Path | None, readme: Path | N
             raise AttnregError(
                 f"expected a README, got {readme} ({error.strerror or error}); check the path"
             ) from error
-        save(readme, tables.into_readme(text, made))
+        write_file(readme, tables.into_readme(text, made))
         click.echo(f"saved {readme}")
     elif out:
-        save(out, made)
+        write_file(out, made)
         click.echo(f"saved {out}")
     else:
         click.echo(made, nl=False)
@@ -183,7 +175,7 @@ def import_(folder: Path, layout: str, method: str | None, out: Path | None, int
         json.dumps({**one._asdict(), "picture": str(one.picture)}, ensure_ascii=False) + "\n" for one in found
     )
     if out:
-        save(out, lines)
+        write_file(out, lines)
         click.echo(f"saved {len(found)} rows to {out}")
     else:
         click.echo(lines, nl=False)

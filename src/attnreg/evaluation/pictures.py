@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from attnreg.errors import AttnregError
+from attnreg.writing import whole_files
 
 AT_A_TIME = 64
 """How many pictures are asked for at once of a place that is not on this machine."""
@@ -52,7 +51,8 @@ class Pictures:
         sha = digest(content)
         try:
             if self.local:
-                _write_whole(Path(self.path(sha)), content)
+                with whole_files() as write:
+                    write(Path(self.path(sha)), content)
             else:
                 self.system.pipe_file(self.path(sha), content)
         except OSError as error:
@@ -85,16 +85,3 @@ class Pictures:
                 if not isinstance(found.get(path), bytes) or digest(found[path]) != sha
             }
         return damaged
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the row that names the file must never outlive the file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

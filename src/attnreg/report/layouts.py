@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from attnreg.errors import AttnregError
 from attnreg.records import Record
 from attnreg.report.run import Run
+from attnreg.writing import whole_files
 
 BESIDE = "pictures.jsonl"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -59,34 +60,44 @@ def export_layout(run: Run, layout: str, folder: Path, method: str, model: str |
     places = [plan.place(numbers[r.prompt], r.prompt, i, r.seed) for i, r in enumerate(records)]
     _check(places, records)
     asked = _asked(run, numbers) if layout == "geneval" else {}
-    written = []
-    for record, place in zip(records, places, strict=True):
-        data = run.picture(record.picture)
-        if data is None:
-            raise AttnregError(
-                f"expected the picture of {record.prompt!r}, seed {record.seed}, got none in the run; "
-                "give attnreg bench run again: it draws what is lost"
-            )
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        written.append(Found(record.prompt, record.seed, path, record.method))
-    for prompt, told in asked.items():
-        own = folder / f"{numbers[prompt]:05}"
-        (own / "metadata.jsonl").write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
-        _grid([found.picture for found in written if found.prompt == prompt]).save(own / "grid.png")
-    lines = (
-        json.dumps(
-            {
-                "prompt": r.prompt, "seed": r.seed, "picture": place, "method": r.method, "model": r.model,
-                "sha256": r.picture,
-            },
-            ensure_ascii=False,
-        )
-        for r, place in zip(records, places, strict=True)
-    )  # fmt: skip
-    (folder / BESIDE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return written
+    shown: dict[str, list[bytes]] = {}
+    try:
+        with whole_files() as write:
+            for record, place in zip(records, places, strict=True):
+                data = run.picture(record.picture)
+                if data is None:
+                    raise AttnregError(
+                        f"expected the picture of {record.prompt!r}, seed {record.seed}, got none in the run; "
+                        "give attnreg bench run again: it draws what is lost"
+                    )
+                write(folder / place, data)
+                if record.prompt in asked:
+                    shown.setdefault(record.prompt, []).append(data)
+            for prompt, told in asked.items():
+                own = folder / f"{numbers[prompt]:05}"
+                write(own / "metadata.jsonl", _json_lines([told]))
+                write(own / "grid.png", _grid(shown.pop(prompt)))
+            write(folder / BESIDE, _json_lines(_beside(r, place) for r, place in zip(records, places, strict=True)))
+    except OSError as error:
+        raise AttnregError(
+            f"expected to write {len(records)} pictures to {folder}, got {error.strerror or error}; nothing was kept: "
+            "make room, or choose another folder"
+        ) from error
+    return [
+        Found(record.prompt, record.seed, folder / place, record.method)
+        for record, place in zip(records, places, strict=True)
+    ]
+
+
+def _beside(r: Record, place: str) -> dict[str, Any]:
+    """What `pictures.jsonl` tells of a picture."""
+    return {
+        "prompt": r.prompt, "seed": r.seed, "picture": place, "method": r.method, "model": r.model, "sha256": r.picture
+    }  # fmt: skip
+
+
+def _json_lines(rows: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
 
 
 def read_layout(layout: str, folder: Path, method: str | None = None) -> list[Found]:
@@ -171,15 +182,18 @@ def _asked(run: Run, numbers: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def _grid(paths: Sequence[Path]) -> Any:
+def _grid(pngs: Sequence[bytes]) -> bytes:
+    """Pictures side by side, as a PNG."""
     from PIL import Image  # the command line lists the layouts without waiting for it
 
-    pictures = [Image.open(io.BytesIO(path.read_bytes())).convert("RGB") for path in paths]
+    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
     wide, tall = max(one.width for one in pictures), max(one.height for one in pictures)
     grid = Image.new("RGB", (wide * len(pictures), tall))
     for i, one in enumerate(pictures):
         grid.paste(one, (i * wide, 0))
-    return grid
+    made = io.BytesIO()
+    grid.save(made, format="PNG")
+    return made.getvalue()
 
 
 def _read_beside(beside: Path, method: str | None) -> list[Found]:

@@ -14,6 +14,7 @@ from attnreg.records import UNMODIFIED, Record
 from attnreg.report.summary import Row, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
 from attnreg.statistics import Interval
+from attnreg.writing import write_file
 
 BEGIN, END = "<!-- attnreg table: begin -->", "<!-- attnreg table: end -->"
 """What stands between these two lines of a README is written by `attnreg bench table`."""
@@ -74,7 +75,7 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """One Parquet file. Raises `AttnregError` if pyarrow is not installed."""
+    """One Parquet file. Raises `AttnregError` if pyarrow is not installed, or the file cannot be written."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -82,7 +83,9 @@ def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
         raise AttnregError(
             "expected pyarrow for Parquet, which is not installed; pip install pyarrow, or choose --format csv"
         ) from error
-    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    made = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), made)
+    write_file(path, made.getvalue())
 
 
 def to_markdown(summaries: Sequence[Summary]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from attnreg.errors import AttnregError
 from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, lines, table
 from attnreg.measure.asked import Prompt, Relation, Thing
+from attnreg.writing import write_file
 
 KNOWN = ("things", "relations", "questions", "choices", "parents")
 """What besides text and category can be known of a prompt; in a table each is a column of JSON, or empty."""
@@ -120,10 +121,7 @@ def write(prompts: Sequence[Prompt], path: Path) -> None:
     formats: dict[str, Callable[[Sequence[Prompt]], str]] = {".txt": _text, ".csv": _table, ".jsonl": _json}
     if path.suffix.lower() not in formats:
         raise AttnregError(f"expected a file name that ends in {', '.join(formats)}, got {path}; choose one of them")
-    try:
-        path.write_bytes(formats[path.suffix.lower()](prompts).encode("utf-8"))
-    except OSError as error:
-        raise AttnregError(f"expected a file that can be written, got {path}: {error.strerror}") from error
+    write_file(path, formats[path.suffix.lower()](prompts))
 
 
 def _text(prompts: Sequence[Prompt]) -> str:
