@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "regulation": ("types", "shown"),
     "measure": ("devices", "types", "reading"),
     "models": ("errors", "devices", "types", "reading"),
-    "recipe": ("types", "reading", "writing"),
+    "recipe": (*DOORS, "types"),
     "plot": ("types",),
     "records": (),
     "statistics": ("errors", "types", "records"),

@@ -14,6 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from attnreg.reading import RECIPE, check_file, json_of
+from attnreg.shown import cut
+from attnreg.shown import told as shown
 from attnreg.types import AttnregError
 from attnreg.writing import whole_files
 
@@ -21,6 +24,8 @@ PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
 """Name of a sheet's text: of which recipes and seeds it shows the pictures."""
 MOST_STEPS = 1000
+MOST_SIDE = 8192
+"""Pixels of a side: more is a slip of the finger, and would fill the memory."""
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 
@@ -84,12 +89,15 @@ def read_recipe(path: Path) -> Recipe:
     types = get_type_hints(Recipe)
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
     try:
-        values = {name: json.loads(value) for name, value in found.items() if name in types}
+        values = {name: json_of(value, name, RECIPE) for name, value in found.items() if name in types}
+    except AttnregError as error:
+        raise _unreadable(path, str(error)) from error
+    try:
         for name, value in values.items():
             if not _fits(value, types[name]):
                 raise AttnregError(
-                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got {value!r} "
-                    f"in {path}; give a picture as attnreg saved it"
+                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got "
+                    f"{shown(value)} in {path}; give a picture as attnreg saved it"
                 )
         for name, least, most in (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS)):
             if values.get(name) is not None and not least <= values[name] <= most:
@@ -98,11 +106,15 @@ def read_recipe(path: Path) -> Recipe:
                     "give a picture as attnreg saved it"
                 )
         return Recipe(**values)
-    except (TypeError, json.JSONDecodeError) as error:
-        raise AttnregError(
-            f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
-            "only pictures that attnreg saved can be drawn again (editors often drop the text)"
-        ) from error
+    except TypeError as error:
+        raise _unreadable(path, str(error).removeprefix("Recipe.__init__() ")) from error
+
+
+def _unreadable(path: Path, reason: str) -> AttnregError:
+    return AttnregError(
+        f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one "
+        f"({cut(reason)}); only pictures that attnreg saved can be drawn again (editors often drop the text)"
+    )
 
 
 def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
@@ -110,8 +122,8 @@ def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
     try:
         if isinstance(wanted, Recipe):
             return _decides(read_recipe(path)) == _decides(wanted)
-        told = json.loads(_text_in(path).get(SHEET, "null"))
-    except (AttnregError, json.JSONDecodeError):
+        told = json_of(_text_in(path).get(SHEET, "null"), str(path), RECIPE)
+    except AttnregError:
         return False
     return bool(told == _shown(wanted))
 
@@ -127,10 +139,11 @@ def _shown(sheet: Sheet) -> dict[str, Any]:
 
 
 def _text_in(path: Path) -> dict[str, str]:
+    check_file(path, "a PNG that attnreg drew")
     try:
         with Image.open(path) as picture:
             return dict(getattr(picture, "text", {}))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
 
 

@@ -171,6 +171,10 @@ def test_reading_says_what_is_wrong(tmp_path: Path) -> None:
         ('{"prompt": "a", "seed": 0, "method": "m"}', "line 1"),
         ('{"prompt": "a", "seed": 0, "method": "m", "picture": "../secret.png"}', "inside"),
         ('{"prompt": "a", "seed": 0, "method": "m", "picture": "lost.png"}', "inside"),
+        ('{"prompt": "a", "seed": -5, "method": "m", "picture": "in.png"}', "whole numbers from 0, got -5"),
+        ('{"prompt": "a", "seed": 1.5, "method": "m", "picture": "in.png"}', "whole numbers from 0, got 1.5"),
+        ('{"prompt": "a", "seed": ' + "9" * 25 + ', "method": "m", "picture": "in.png"}', "at most 18 digits"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_list_that_cannot_be_followed(line: str, told: str, tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
+from attnreg.reading import json_of, path_of, text_of
 from attnreg.records import Record
 from attnreg.report.run import Run
+from attnreg.seeds import seed_of
+from attnreg.shown import cut
 from attnreg.writing import whole_files
 
 BESIDE = "pictures.jsonl"
@@ -53,7 +56,7 @@ def export_layout(run: Run, layout: str, folder: Path, method: str, model: str |
     run, or the folder already holds something (other pictures there would be judged as well).
     """
     plan, records = LAYOUTS[layout], _chosen(run, method, model)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AttnregError(f"expected a new or empty folder, got {folder}; choose another, or empty it")
     numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(record.prompt for record in records))}
     records.sort(key=lambda record: (numbers[record.prompt], record.seed))
@@ -199,16 +202,19 @@ def _grid(pngs: Sequence[bytes]) -> bytes:
 def _read_beside(beside: Path, method: str | None) -> list[Found]:
     found = []
     root = beside.parent.resolve()
-    for number, line in enumerate(beside.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_of(beside).split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            told = json.loads(line)
-            path = beside.parent / told["picture"]
-            found.append(Found(str(told["prompt"]), int(told["seed"]), path, method or str(told["method"])))
+            told = json_of(line, "")
+            path = beside.parent / path_of(told["picture"])
+            named = str(told["prompt"]), seed_of(told["seed"]), path, method or str(told["method"])
         except (ValueError, KeyError, TypeError) as error:
             raise AttnregError(
-                f"expected prompt, seed, picture and method in line {number} of {beside}, got {line[:60]!r}; "
-                "export again, or remove that file"
+                f"expected prompt, seed, picture and method in line {number} of {beside}, got {line[:60]!r} "
+                f"({cut(str(error))}); export again, or remove that file"
             ) from error
+        found.append(Found(*named))
         if not path.resolve().is_relative_to(root) or not path.is_file():
             raise AttnregError(
                 f"expected a picture inside {root}, got {told['picture']!r} in line {number} of {beside}; export again"
@@ -220,18 +226,22 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
 
 
+def _numbered(folder: Path) -> list[Path]:
+    return [path for path in _pictures(folder) if path.stem.isdecimal()]
+
+
 def _read_geneval(folder: Path) -> list[tuple[str, int, Path]]:
     found = []
     for own in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()):
         if not (own / "samples").is_dir():
             continue
         try:
-            prompt = str(json.loads((own / "metadata.jsonl").read_text(encoding="utf-8"))["prompt"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            prompt = str(json_of(text_of(own / "metadata.jsonl"), "metadata")["prompt"])
+        except (ValueError, KeyError, TypeError) as error:
             raise AttnregError(
-                f'expected "prompt" in {own / "metadata.jsonl"}, got none ({error}); mend that file'
+                f'expected "prompt" in {own / "metadata.jsonl"}, got none ({cut(str(error))}); mend that file'
             ) from error
-        found += [(prompt, int(path.stem), path) for path in _pictures(own / "samples") if path.stem.isdecimal()]
+        found += [(prompt, seed_of(int(path.stem)), path) for path in _numbered(own / "samples")]
     return found
 
 
@@ -252,10 +262,9 @@ def _read_compbench(folder: Path) -> list[tuple[str, int, Path]]:
 
 def _read_attend_and_excite(folder: Path) -> list[tuple[str, int, Path]]:
     return [
-        (own.name, int(path.stem), path)
+        (own.name, seed_of(int(path.stem)), path)
         for own in sorted(path for path in folder.iterdir() if path.is_dir())
-        for path in sorted(_pictures(own), key=lambda path: (len(path.stem), path.stem))
-        if path.stem.isdecimal()
+        for path in sorted(_numbered(own), key=lambda path: (len(path.stem), path.stem))
     ]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
-from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, lines, table
+from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, table, texts
 from attnreg.measure.asked import Prompt, Relation, Thing
+from attnreg.reading import check_value, json_of
+from attnreg.shown import told
 from attnreg.writing import write_file
 
 KNOWN = ("things", "relations", "questions", "choices", "parents")
@@ -23,7 +25,7 @@ TEXT = ("prompt", "text", "caption")
 
 def read_text(path: Path) -> tuple[Prompt, ...]:
     """One prompt a line; blank lines are left out. Nothing but the text is known."""
-    return tuple(Prompt(line) for _, line in lines(path))
+    return tuple(Prompt(line) for _, line in texts(path))
 
 
 def read_table(path: Path) -> tuple[Prompt, ...]:
@@ -36,10 +38,7 @@ def read_table(path: Path) -> tuple[Prompt, ...]:
         known = {}
         for name in KNOWN:
             if row.get(name, "").strip():
-                try:
-                    known[name] = json.loads(row[name])
-                except ValueError as error:
-                    raise place.fault(f"JSON in the column {name!r}", f"{row[name]!r} ({error})") from error
+                known[name] = json_of(row[name], f"{place}, column {name!r}")
         text = place.text(row, *TEXT)
         made.append(_prompt(place, {**known, "prompt": text, "category": row.get("category", "")}))
     return _some(path, made)
@@ -121,6 +120,8 @@ def write(prompts: Sequence[Prompt], path: Path) -> None:
     formats: dict[str, Callable[[Sequence[Prompt]], str]] = {".txt": _text, ".csv": _table, ".jsonl": _json}
     if path.suffix.lower() not in formats:
         raise AttnregError(f"expected a file name that ends in {', '.join(formats)}, got {path}; choose one of them")
+    for prompt in prompts:
+        check_value(list(asdict(prompt).values()), told(prompt.text, 60))
     write_file(path, formats[path.suffix.lower()](prompts))
 
 

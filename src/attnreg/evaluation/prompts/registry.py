@@ -25,6 +25,7 @@ from attnreg.evaluation.prompts.found import with_things
 from attnreg.evaluation.prompts.split import fewer, halves
 from attnreg.measure.asked import Prompt
 from attnreg.models.about import POCKET
+from attnreg.reading import path_of
 
 Takes = Literal["parts", "model", "file"]
 
@@ -75,14 +76,14 @@ def _similar(_: int, text: str) -> tuple[Prompt, ...]:
 
 def _of_model(make: Callable[..., tuple[Prompt, ...]], *, seeded: bool = True) -> Callable[..., tuple[Prompt, ...]]:
     def prompts(seed: int, text: str) -> tuple[Prompt, ...]:
-        folder = Path(text).expanduser() if text else POCKET
+        folder = path_of(text) if text else POCKET
         return make(seed, folder) if seeded else make(folder)
 
     return prompts
 
 
 def _of_file(read: Callable[[Path], tuple[Prompt, ...]]) -> Callable[[int, str], tuple[Prompt, ...]]:
-    return lambda _, text: read(Path(text).expanduser())
+    return lambda _, text: read(path_of(text))
 
 
 _AE_PARTS = (*attend_and_excite.PARTS, "articles")
@@ -198,7 +199,7 @@ def _resolve(name: str, seed: int) -> tuple[Prompt, ...]:
     key, colon, rest = name.partition(":")
     row = PROMPT_SETS.get(key)
     if row is None:
-        path = Path(name).expanduser()
+        path = path_of(name)
         if path.suffix.lower() in READERS:
             return READERS[path.suffix.lower()](path)
         close = difflib.get_close_matches(key, PROMPT_SETS, n=1)
