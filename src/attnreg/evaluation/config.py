@@ -117,7 +117,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "guidance_scale" and value is not None:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_GUIDANCE:
                 raise AttnregError(
-                    f"{name}: expected a number from 0 on, at most {MOST_GUIDANCE:,.0f}, got {shown(value)}; give one"
+                    f"{name}: expected a number from 0 on, got {shown(value)}; give one of at most {MOST_GUIDANCE:,.0f}"
                 )
             clean[name] = float(value)
         elif name == "half" and value not in (None, *get_args(Half)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
@@ -54,14 +55,14 @@ def split_methods(text: str) -> list[str]:
 
     Raises `AttnregError` for more than `MOST_METHODS`.
     """
-    parts, depth = [""], 0
-    for piece in re.split(r"([(),])", text):
-        if piece == "," and depth <= 0:
-            parts.append("")
-        else:
-            depth += {"(": 1, ")": -1}.get(piece, 0)
-            parts[-1] += piece
-    named = [part.strip() for part in parts if part.strip()]
+    ends, depth = [-1], 0
+    for found in re.finditer(r"[(),]", text):
+        if found[0] != ",":
+            depth += 1 if found[0] == "(" else -1
+        elif depth <= 0:
+            ends.append(found.start())
+    parts = [text[start + 1 : end].strip() for start, end in pairwise([*ends, len(text)])]
+    named = [part for part in parts if part]
     if len(named) > MOST_METHODS:
         raise AttnregError(f"methods: expected at most {MOST_METHODS:,}, got {len(named):,}; name fewer")
     return named

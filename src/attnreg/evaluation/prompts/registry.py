@@ -195,6 +195,23 @@ def prompt_set(
     return with_things(prompts) if find_things else prompts
 
 
+def file_of(name: str) -> Path | None:
+    """The file or folder that a name of prompts is read from; `None` for sets that are made here."""
+    key, _, rest = name.partition(":")
+    if key in PROMPT_SETS:
+        return path_of(rest) if rest and PROMPT_SETS[key].takes in ("file", "model") else None
+    path = path_of(name)
+    return path if path.suffix.lower() in READERS else None
+
+
+def absolute(name: str) -> str:
+    """The same name of prompts, with the file in it named from the root: it means the same wherever it is said."""
+    file, key = file_of(name), name.partition(":")[0]
+    if file is None:
+        return name
+    return f"{key}:{file.absolute()}" if key in PROMPT_SETS else str(file.absolute())
+
+
 def _resolve(name: str, seed: int) -> tuple[Prompt, ...]:
     key, colon, rest = name.partition(":")
     row = PROMPT_SETS.get(key)
