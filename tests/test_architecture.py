@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "attnreg"
 WORDS = ("words", "phrases", "heads", "targets")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
-DOORS = ("shown", "errors", "reading", "writing", "spreadsheet", "seeds")
+DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
 """What comes from outside, and what goes there."""
 TOOLS = (*DOORS, "devices", "models", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
@@ -23,11 +23,12 @@ JUDGING = ("measure", "records", "statistics")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "shown": (),
+    "limits": (),
     "errors": ("shown",),
     "writing": ("errors",),
-    "reading": ("errors", "shown"),
+    "reading": ("errors", "limits", "shown"),
     "spreadsheet": (),
-    "seeds": ("errors", "shown"),
+    "seeds": ("errors", "limits", "shown"),
     "devices": ("errors",),
     "types": ("errors",),
     "words": ("types",),
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipe": (*DOORS, "types"),
     "plot": ("types",),
     "records": (),
-    "statistics": ("errors", "types", "records"),
+    "statistics": (*DOORS, "types", "records"),
     "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": CORE,

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
+from attnreg.limits import LARGEST
 from attnreg.shown import told
 
-LARGEST = 2**63 - 1
-"""Of whole numbers: a database holds no larger ones."""
 _HALF = re.compile("[\ud800-\udfff]")
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 """Bytes of a file's name, and of a whole path."""

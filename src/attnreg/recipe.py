@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from attnreg.limits import MOST_STEPS
 from attnreg.reading import RECIPE, check_file, json_of
 from attnreg.shown import cut
 from attnreg.shown import told as shown
@@ -23,9 +24,6 @@ from attnreg.writing import whole_files
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
 """Name of a sheet's text: of which recipes and seeds it shows the pictures."""
-MOST_STEPS = 1000
-MOST_SIDE = 8192
-"""Pixels of a side: more is a slip of the finger, and would fill the memory."""
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 

@@ -6,12 +6,8 @@ import re
 from collections.abc import Iterable
 
 from attnreg.errors import AttnregError
+from attnreg.limits import LARGEST, MOST_SEEDS
 from attnreg.shown import told
-
-LARGEST = 2**63 - 1
-"""What generators and databases take."""
-MOST_SEEDS = 10_000
-"""At once: more is a slip of the finger."""
 
 
 def seed_of(value: object) -> int:

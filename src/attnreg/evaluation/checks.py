@@ -10,13 +10,12 @@ from attnreg.errors import AttnregError
 from attnreg.evaluation.config import Config
 from attnreg.evaluation.places import run_folder
 from attnreg.evaluation.tasks import OpenJudge
+from attnreg.limits import MOST_AT_ONCE
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge
 from attnreg.models.about import ABOUT, about
 from attnreg.shown import told as shown
 
-MOST_AT_ONCE = 10_000
-"""Workers, or pictures that a judge sees at a time."""
 SAMPLE_BYTES = 1 << 20
 
 

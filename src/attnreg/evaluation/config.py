@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.spelling import split_methods
-from attnreg.reading import CONFIGURATION, LARGEST, LONGEST_PATH, text_of, yaml_of
-from attnreg.recipe import MOST_SIDE, MOST_STEPS
+from attnreg.limits import LARGEST, MOST_GUIDANCE, MOST_NAMES, MOST_SIDE, MOST_STEPS
+from attnreg.reading import CONFIGURATION, LONGEST_PATH, text_of, yaml_of
 from attnreg.seeds import seeds_of
 from attnreg.shown import told as shown
 
@@ -21,9 +21,6 @@ LEAST = {"limit": 1, "steps": 1, "height": 8, "width": 8}
 """Fields that are whole numbers, and the smallest of each."""
 MOST = {"steps": MOST_STEPS, "height": MOST_SIDE, "width": MOST_SIDE}
 """The largest of those that decide what a picture costs; of the others what a database holds."""
-MOST_NAMES = 1_000
-"""Of each list: more methods, models or judges are a slip."""
-MOST_GUIDANCE = 10_000.0
 DRAWING = ("steps", "guidance_scale", "negative_prompt", "height", "width", "scheduler", "dtype")
 """Fields that decide every picture of a run: they cannot change within one."""
 

@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
+from attnreg.limits import MOST_NAMES
 from attnreg.shown import told
 
 LONGEST = 2_000
 """Letters of a method with all its settings."""
-MOST_METHODS = 1_000
-"""At once."""
 
 
 class Spelled(NamedTuple):
@@ -53,7 +52,7 @@ def read_method(text: str) -> list[Spelled]:
 def split_methods(text: str) -> list[str]:
     """Several methods in one text, separated by commas: those inside parentheses separate nothing.
 
-    Raises `AttnregError` for more than `MOST_METHODS`.
+    Raises `AttnregError` for more than `MOST_NAMES`.
     """
     ends, depth = [-1], 0
     for found in re.finditer(r"[(),]", text):
@@ -63,8 +62,8 @@ def split_methods(text: str) -> list[str]:
             ends.append(found.start())
     parts = [text[start + 1 : end].strip() for start, end in pairwise([*ends, len(text)])]
     named = [part for part in parts if part]
-    if len(named) > MOST_METHODS:
-        raise AttnregError(f"methods: expected at most {MOST_METHODS:,}, got {len(named):,}; name fewer")
+    if len(named) > MOST_NAMES:
+        raise AttnregError(f"methods: expected at most {MOST_NAMES:,}, got {len(named):,}; name fewer")
     return named
 
 

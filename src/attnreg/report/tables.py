@@ -13,6 +13,7 @@ from attnreg.errors import AttnregError
 from attnreg.records import UNMODIFIED, Record
 from attnreg.report.summary import Row, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
+from attnreg.shown import visible
 from attnreg.statistics import Interval
 from attnreg.writing import write_file
 
@@ -176,7 +177,7 @@ def markdown_safe(cell: str) -> str:
     # would take for emphasis in pairs.
     for sign in ("\\", "|", "*", "_", "<"):
         cell = cell.replace(sign, "\\" + sign)
-    return cell
+    return " ".join(visible(cell).split("\n"))
 
 
 LATEX = {
@@ -188,7 +189,7 @@ LATEX = {
 
 def latex_safe(text: str) -> str:
     """Text with everything that means something to TeX spelled out."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
+    return "".join(LATEX.get(sign, sign) for sign in visible(text))
 
 
 def _latex(summary: Summary) -> str:
