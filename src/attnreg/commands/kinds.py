@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,18 @@ import click
 from attnreg.errors import AttnregError
 from attnreg.limits import LARGEST, MOST_AT_ONCE, MOST_GUIDANCE, MOST_RESAMPLES, MOST_SIDE, MOST_STEPS
 from attnreg.reading import path_of
+
+
+class NumberRange(click.FloatRange):
+    """As `click.FloatRange`, of which "nan" is no member."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
 
 COUNT = click.IntRange(1, MOST_AT_ONCE)
 COUNT_OR_NONE = click.IntRange(0, MOST_AT_ONCE)
@@ -21,7 +34,7 @@ SIDE = click.IntRange(8, MOST_SIDE)
 RESAMPLES = click.IntRange(100, MOST_RESAMPLES)
 FEW_RESAMPLES = click.IntRange(20, MOST_RESAMPLES)
 """Where each of them takes long."""
-GUIDANCE = click.FloatRange(0, MOST_GUIDANCE)
+GUIDANCE = NumberRange(0, MOST_GUIDANCE)
 
 
 class PathName(click.Path):

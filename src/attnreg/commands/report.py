@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from attnreg.commands.bench import bench, pairs_of
-from attnreg.commands.kinds import COUNT, COUNT_OR_NONE, FILE, FOLDER, RESAMPLES
+from attnreg.commands.kinds import COUNT, COUNT_OR_NONE, FILE, FOLDER, RESAMPLES, NumberRange
 from attnreg.commands.terminal import tell
 from attnreg.reading import path_of, text_of
 from attnreg.report.layouts import LAYOUTS, Found
@@ -20,7 +20,7 @@ from attnreg.report.run import Failure, Key, Run
 from attnreg.report.trackers import TRACKERS
 from attnreg.writing import write_file
 
-MEGABYTES = click.FloatRange(0.1, 1_000)
+MEGABYTES = NumberRange(0.1, 1_000)
 """Of a page: no browser opens a larger one."""
 FORMATS = ("markdown", "latex", "csv", "parquet")
 
