@@ -11,7 +11,7 @@ from made_run import made_run
 from PIL import Image
 
 from attnreg.errors import AttnregError
-from attnreg.report.layouts import BESIDE, LAYOUTS, export_layout, file_name, read_layout
+from attnreg.report.layouts import BESIDE, LAYOUTS, export_layout, file_name, folder_name, read_layout
 from attnreg.report.run import Run
 
 METHODS = ("none", "attention-regulation")
@@ -92,6 +92,15 @@ def test_names_of_files() -> None:
     assert file_name("a cat / a dog?") == "a cat - a dog-"
     assert file_name("..") == "prompt.."
     assert file_name("a cat") == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("CON", "prompt-CON"), ("nul.txt", "prompt-nul.txt"), ("com1", "prompt-com1"), ("a cat.", "a cat-"),
+     ("a cat. .", "a cat---"), ("a con", "a con"), ("contact", "contact"), ("a. cat", "a. cat"), ("..", "prompt--")],
+)  # fmt: skip
+def test_folders_that_windows_can_hold(prompt: str, name: str) -> None:
+    assert folder_name(prompt) == name
 
 
 def test_prompts_that_would_share_a_name_are_refused(run: Run, tmp_path: Path) -> None:

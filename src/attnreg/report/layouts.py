@@ -25,6 +25,9 @@ from attnreg.shown import cut
 from attnreg.writing import whole_files
 
 BESIDE = "pictures.jsonl"
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\s*(\..*)?$", re.IGNORECASE
+)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -162,6 +165,12 @@ def file_name(prompt: str) -> str:
     return name if name.strip(". ") else f"prompt{name}"
 
 
+def folder_name(prompt: str) -> str:
+    """A prompt as the whole name of a folder: Windows takes no dot at its end, and no name of a device."""
+    name = re.sub(r"[. ]+$", lambda end: "-" * len(end[0]), file_name(prompt))
+    return f"prompt-{name}" if _DEVICE.match(name) else name
+
+
 def _asked(run: Run, numbers: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """What GenEval's judge is told of each prompt: the classes to find, how many, their colours and places."""
     known = {str(prompt["text"]): prompt for prompt in run.prompts}
@@ -282,7 +291,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "attend-and-excite": Layout(
         "PROMPT/SEED.png",
-        lambda _, prompt, __, seed: f"{file_name(prompt)}/{seed}.png",
+        lambda _, prompt, __, seed: f"{folder_name(prompt)}/{seed}.png",
         _read_attend_and_excite,
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from attnreg.records import UNMODIFIED, Record
 from attnreg.report.summary import Row, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
 from attnreg.shown import visible
+from attnreg.spreadsheet import csv_of
 from attnreg.statistics import Interval
 from attnreg.writing import write_file
 
@@ -67,12 +67,8 @@ def record_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated, with a head; nothing is written where a value is not known."""
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    """Comma-separated, with a head; nothing is written where a value is not known. No cell is a formula."""
+    return csv_of(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, 
 from attnreg.measure.asked import Prompt, Relation, Thing
 from attnreg.reading import check_value, json_of
 from attnreg.shown import told
+from attnreg.spreadsheet import csv_of
 from attnreg.writing import write_file
 
 KNOWN = ("things", "relations", "questions", "choices", "parents")
@@ -135,13 +134,15 @@ def _text(prompts: Sequence[Prompt]) -> str:
 def _table(prompts: Sequence[Prompt]) -> str:
     rows = [_row(prompt) for prompt in prompts]
     filled = [name for name in KNOWN if any(row.get(name) for row in rows)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(["prompt", "category", *filled])
-    for row in rows:
-        cells = [json.dumps(row[name], ensure_ascii=False) if name in row else "" for name in filled]
-        writer.writerow([row["prompt"], row.get("category", ""), *cells])
-    return out.getvalue()
+    cells = [
+        [
+            row["prompt"],
+            row.get("category", ""),
+            *(json.dumps(row[name], ensure_ascii=False) if name in row else "" for name in filled),
+        ]
+        for row in rows
+    ]
+    return csv_of(["prompt", "category", *filled], cells, quote_all=True)
 
 
 def _json(prompts: Sequence[Prompt]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from attnreg.errors import AttnregError
 from attnreg.reading import ORDINARY, Bounds, check_value, json_of, text_of
 from attnreg.shown import told
+from attnreg.spreadsheet import restored
 
 MOST_PROMPTS = 1_000_000
 """Lines or rows of a file."""
@@ -121,7 +122,7 @@ def table(path: Path, delimiter: str = ",", *, quoted: bool = True) -> Iterator[
             count += 1
             _check_count(path, count)
             check_value(row, str(place), Bounds(letters=csv.field_size_limit()))
-            yield place, dict(zip(header, row, strict=True))
+            yield place, dict(zip(header, map(restored, row) if quoted else row, strict=True))
     except csv.Error as error:
         raise Place(path, f"line {begins}").fault("a table with its quotes closed", error) from error
     if header is None:
