@@ -24,7 +24,7 @@ from attnreg.regulation.columns import LogitEdit, columns_of
 from attnreg.regulation.edit import ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate
 from attnreg.types import Grid, Sample
-from benchmarks.drawing import pixel_distance
+from benchmarks.drawing import mean_absolute_difference
 from benchmarks.sheets import prompts
 
 VIEWS = {
@@ -100,8 +100,8 @@ def main() -> None:
         drawn: dict[str, Sample] = {name: generate(pipe, prompt, edits[name], seed=seed, **options) for name in order}
         for name, sample in drawn.items():
             seconds[name].append(sample.seconds)
-            distances[name].append(pixel_distance(sample.picture, drawn["none"].picture))
-    print("| method | seconds a picture | extra time, paired median | operations a layer | distance to unmodified |")
+            distances[name].append(mean_absolute_difference(sample.picture, drawn["none"].picture))
+    print("| method | seconds a picture | extra time, paired median | operations a layer | mean abs. difference |")
     print("| --- | --- | --- | --- | --- |")
     for name, edit in edits.items():
         extra = statistics.median(a / b - 1 for a, b in zip(seconds[name], seconds["none"], strict=True))

@@ -27,7 +27,7 @@ from attnreg.regulation.best_start import BestStart, Latent, Signals, signals
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Guess
 from attnreg.regulation.noises import noises_like
-from benchmarks.drawing import drawn, pixel_distance
+from benchmarks.drawing import drawn, mean_absolute_difference
 
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -136,7 +136,7 @@ def main() -> None:
         verdicts = judge([one.picture for one in made], [one.prompt for one in made])
         whole[:, number] = [bool(scores["all things"]) for scores in verdicts]
         distance[:, number] = [
-            pixel_distance(one.picture, first.picture) for one, first in zip(made, begun[0], strict=True)
+            mean_absolute_difference(one.picture, first.picture) for one, first in zip(made, begun[0], strict=True)
         ]
     print(f"{len(whole)} pictures of {len(prompts)} prompts, {whole[:, 0].mean():.1%} show everything; ", end="")
     print(f"of all {starts} starts {whole.mean():.1%} do, of {whole.any(1).mean():.1%} of the pictures at least one\n")
@@ -157,7 +157,10 @@ def main() -> None:
         columns = found.reshape(-1, found.shape[-1]).T
         chances = [told(signal, whole.ravel(), groups) for signal in columns for groups in (everyone, alone)]
         print(f"| {way} | {' | '.join(f'{chance:.2f}' for chance in chances)} |")
-    print("\n| scored | enough | good | all things | gained / lost | distance | of right pictures | starts tried |")
+    heads = (
+        "scored | enough | good | all things | gained / lost | mean abs. difference | of right pictures | starts tried"
+    )
+    print(f"\n| {heads} |")
     print("| --- " * 8 + "|")
     for way, found in seen.items():
         for enough, good in product(ENOUGH, GOOD):

@@ -65,7 +65,7 @@ def together(pipe: Any, jobs: Sequence[Job], **options: Any) -> list[Any]:
     return pictures
 
 
-def pixel_distance(first: Any, second: Any) -> float:
-    """Mean absolute difference of two pictures, in 0..1."""
+def mean_absolute_difference(first: Any, second: Any) -> float:
+    """Mean absolute difference of two pictures, in 0..1: not the distance of the judge `pixels`, a root mean square."""
     a, b = (np.asarray(picture.convert("RGB"), np.float64) for picture in (first, second))
     return float(np.abs(a - b).mean() / 255)

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.pairs "attention-regulation" "attention-balance(gain=2)"`: each method on the same prompts and
 seeds as the unmodified model, judged by the bundled judge: both things there, colours, pictures gained and lost with an
-exact test over pictures' prompts, pixel distance, time. Only the development half, unless `--test` is said.
+exact test over pictures' prompts, mean absolute difference of pixels, time. Only the development half, unless `--test`
+is said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from attnreg.models.about import POCKET_NAME
 from attnreg.models.load import load_pipeline
 from attnreg.records import Record
 from attnreg.statistics import Comparison, compare, line_up
-from benchmarks.drawing import drawn, pixel_distance
+from benchmarks.drawing import drawn, mean_absolute_difference
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     records: list[Record] = []
     plain: list[Any] = []
-    print("| method | all things | difference | gained / lost | p | right colours too | distance | time |")
+    print("| method | all things | difference | gained / lost | p | right colours too | mean abs. difference | time |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for method in dict.fromkeys(["none", *arguments.methods]):
         began = time.perf_counter()
@@ -54,7 +55,7 @@ def main() -> None:
         for one, before, scores in zip(
             made, plain, judge([one.picture for one in made], [one.prompt for one in made]), strict=True
         ):
-            moved = {"distance": pixel_distance(one.picture, before.picture)}
+            moved = {"mean absolute difference": mean_absolute_difference(one.picture, before.picture)}
             named = {f"pocket/{name}": value for name, value in scores.items()}
             records.append(
                 Record(
@@ -73,7 +74,7 @@ def line(records: list[Record], method: str) -> str:
     everything = compare(line_up(records, "none", method, "pocket/all"))
     own = [record for record in records if record.method == method]
     plain = next(record.seconds for record in records if record.method == "none")
-    distance = float(np.mean([record.scores["distance"] for record in own]))
+    distance = float(np.mean([record.scores["mean absolute difference"] for record in own]))
     cells = [
         method,
         *exchange(both),

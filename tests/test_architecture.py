@@ -15,28 +15,34 @@ PACKAGE = ROOT / "src" / "attnreg"
 WORDS = ("words", "phrases", "heads", "targets")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
-TOOLS = ("errors", "account", "limits", "seeds", "devices", "models", "recipe", "plot", "report")
+DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
+"""What comes from outside, and what goes there."""
+TOOLS = (*DOORS, "account", "devices", "models", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "errors": (),
+    "shown": (),
     "limits": (),
-    "seeds": ("errors",),
+    "errors": ("shown",),
+    "writing": ("errors",),
+    "reading": ("errors", "limits", "shown"),
+    "spreadsheet": (),
+    "seeds": ("errors", "limits", "shown"),
     "devices": ("errors",),
     "types": ("errors",),
     "words": ("types",),
     "phrases": ("types", "words"),
     "heads": ("types", "words", "phrases"),
     "targets": ("types", "words", "phrases"),
-    "regulation": ("types", "words"),
-    "measure": ("devices", "types"),
-    "models": ("errors", "devices", "types"),
-    "recipe": ("limits", "types"),
+    "regulation": ("types", "words", "shown"),
+    "measure": ("devices", "types", "reading"),
+    "models": ("errors", "devices", "types", "reading"),
+    "recipe": (*DOORS, "types"),
     "plot": ("types",),
     "records": (),
-    "statistics": ("errors", "types", "records"),
-    "report": ("errors", "types", "records", "statistics"),
+    "statistics": (*DOORS, "types", "records"),
+    "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": ("errors", *CORE),
     "sampling": (*CORE, "attention", "methods"),

@@ -597,7 +597,7 @@ def test_rerun_of_what_cannot_be_drawn_again(run: Callable[..., Ran], tmp_path: 
     for name, message in (
         ("foreign.png", "only pictures that attnreg saved"),
         ("text.png", "expected a PNG that attnreg drew"),
-        ("nowhere.png", "No such file"),
+        ("nowhere.png", "does not exist"),
     ):
         assert_one_line(run("rerun", tmp_path / name, "--out", tmp_path / "out"), message)
     assert files(tmp_path) == ["foreign.png", "text.png"]

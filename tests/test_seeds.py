@@ -29,8 +29,14 @@ def test_seeds_of_numbers_and_lists() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["3-1", "x", "-1", "", "0-", "1,,2", "0-99999999", "1.5", -1, True, 1.5, [None], 2**63]
-)
+    "value",
+    [
+        10**6000, float("inf"), float("nan"), [[1]], b"12", {"a": 1}, range(10**9), [10**30], "9" * 5000,
+        ",".join(f"{i}000-{i}999" for i in range(1, 20)), "3-1", "x", "-1", "", "0-", "1,,2", "0-99999999",
+        "1.5", -1, True, 1.5, [None], 2**63,
+    ],
+    ids=range(23),
+)  # fmt: skip
 def test_what_is_no_seed_is_refused(value: object) -> None:
     with pytest.raises(AttnregError, match="seeds: expected"):
         seeds_of(value)

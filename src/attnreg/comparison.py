@@ -19,10 +19,11 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.likeness import PixelDistance
 from attnreg.models.about import POCKET_NAME
 from attnreg.plot import sheet
-from attnreg.recipe import Recipe, Sheet, check_writable, save_pictures
+from attnreg.recipe import Recipe, Sheet, save_pictures
 from attnreg.records import UNMODIFIED
 from attnreg.studio import Session, fresh_name, slug, slugs
 from attnreg.types import AttnregError
+from attnreg.writing import check_writable, write_file
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def compare(
     told = {"prompt": prompt, "model": session.recipe.model, "steps": session.recipe.steps,
             "guidance_scale": session.recipe.guidance_scale, "versions": session.recipe.versions,
             "targets": [target.text for target in session.targets]}  # fmt: skip
-    path.write_text(json.dumps(told | {"pictures": [asdict(cell) for cell in cells]}, indent=1) + "\n")
+    write_file(path, json.dumps(told | {"pictures": [asdict(cell) for cell in cells]}, indent=1) + "\n")
     yield path
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +15,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from attnreg.limits import MOST_STEPS
+from attnreg.reading import RECIPE, check_file, json_of
+from attnreg.shown import cut
+from attnreg.shown import told as shown
 from attnreg.types import AttnregError
+from attnreg.writing import whole_files
 
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
@@ -87,12 +89,15 @@ def read_recipe(path: Path) -> Recipe:
     types = get_type_hints(Recipe)
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
     try:
-        values = {name: json.loads(value) for name, value in found.items() if name in types}
+        values = {name: json_of(value, name, RECIPE) for name, value in found.items() if name in types}
+    except AttnregError as error:
+        raise _unreadable(path, str(error)) from error
+    try:
         for name, value in values.items():
             if not _fits(value, types[name]):
                 raise AttnregError(
-                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got {value!r} "
-                    f"in {path}; give a picture as attnreg saved it"
+                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got "
+                    f"{shown(value)} in {path}; give a picture as attnreg saved it"
                 )
         for name, least, most in (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS)):
             if values.get(name) is not None and not least <= values[name] <= most:
@@ -101,11 +106,15 @@ def read_recipe(path: Path) -> Recipe:
                     "give a picture as attnreg saved it"
                 )
         return Recipe(**values)
-    except (TypeError, json.JSONDecodeError) as error:
-        raise AttnregError(
-            f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
-            "only pictures that attnreg saved can be drawn again (editors often drop the text)"
-        ) from error
+    except TypeError as error:
+        raise _unreadable(path, str(error).removeprefix("Recipe.__init__() ")) from error
+
+
+def _unreadable(path: Path, reason: str) -> AttnregError:
+    return AttnregError(
+        f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one "
+        f"({cut(reason)}); only pictures that attnreg saved can be drawn again (editors often drop the text)"
+    )
 
 
 def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
@@ -113,8 +122,8 @@ def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
     try:
         if isinstance(wanted, Recipe):
             return _decides(read_recipe(path)) == _decides(wanted)
-        told = json.loads(_text_in(path).get(SHEET, "null"))
-    except (AttnregError, json.JSONDecodeError):
+        told = json_of(_text_in(path).get(SHEET, "null"), str(path), RECIPE)
+    except AttnregError:
         return False
     return bool(told == _shown(wanted))
 
@@ -130,10 +139,11 @@ def _shown(sheet: Sheet) -> dict[str, Any]:
 
 
 def _text_in(path: Path) -> dict[str, str]:
+    check_file(path, "a PNG that attnreg drew")
     try:
         with Image.open(path) as picture:
             return dict(getattr(picture, "text", {}))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
 
 
@@ -150,42 +160,18 @@ def save_pictures(folder: Path, pictures: Sequence[tuple[str, Image.Image, Recip
 
     Raises `AttnregError` if the folder cannot be written or the disk is full.
     """
-    done: list[tuple[Path, Path]] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture, recipe in pictures:
-            handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
-            done.append((Path(partial), folder / name))
-            with os.fdopen(handle, "wb") as file:
-                picture.save(file, format="PNG", pnginfo=_text(recipe))
-            # Temporary files are private; a picture gets the permissions of any new file.
-            os.chmod(partial, 0o666 & ~_umask())
-        if taken := [path for _, path in done if path.is_dir()]:
-            raise IsADirectoryError(errno.EISDIR, f"a folder named {taken[0].name}")
-        for partial_path, path in done:
-            partial_path.replace(path)
+        with whole_files() as write:
+            for name, picture, recipe in pictures:
+                png = io.BytesIO()
+                picture.save(png, format="PNG", pnginfo=_text(recipe))
+                write(folder / name, png.getvalue())
     except OSError as error:
         raise AttnregError(
             f"expected to write {len(pictures)} pictures to {folder}, got {error.strerror or error}; "
             "nothing was kept: make room or choose another folder with --out"
         ) from error
-    finally:
-        for partial_path, _ in done:
-            partial_path.unlink(missing_ok=True)
-    return [path for _, path in done]
-
-
-def check_writable(folder: Path) -> None:
-    """Raises `AttnregError` unless files can be made in the folder; makes it if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise AttnregError(
-            f"expected a folder that can be written, got {folder} ({error.strerror or error}); "
-            "choose another with --out"
-        ) from error
+    return [folder / name for name, _, _ in pictures]
 
 
 def _text(told: Recipe | Sheet) -> PngInfo:
@@ -196,9 +182,3 @@ def _text(told: Recipe | Sheet) -> PngInfo:
         for key, value in asdict(told).items():
             info.add_itxt(PREFIX + key, json.dumps(value, ensure_ascii=False))
     return info
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

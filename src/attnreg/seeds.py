@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from attnreg.errors import AttnregError
+from attnreg.limits import LARGEST, MOST_SEEDS
+from attnreg.shown import told
 
-MOST_SEEDS = 10_000
-"""In one range: more is a slip of the finger."""
+
+def seed_of(value: object) -> int:
+    """One seed: a whole number from 0 to 2 ** 63 - 1. Raises `AttnregError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
+        raise AttnregError(f"seeds: expected whole numbers from 0, got {told(value)}; write for example 0-3")
+    return value
 
 
 def seeds_of(value: object) -> tuple[int, ...]:
     """Seeds from a number, a text such as "0-3,7", or a list of both; each once, in their order.
 
-    Raises `AttnregError` for anything else.
+    Raises `AttnregError` for anything else, and for more than `MOST_SEEDS`.
     """
     if isinstance(value, str):
-        return tuple(dict.fromkeys(seed for part in value.split(",") for seed in _range(part.strip())))
-    if isinstance(value, Sequence):
-        return tuple(dict.fromkeys(seed for part in value for seed in seeds_of(part)))
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise AttnregError(f"seeds: expected whole numbers from 0, got {value!r}; write for example 0-3")
-    return (value,)
+        return _once(seed for part in value.split(",") for seed in _range(part.strip()))
+    if isinstance(value, list | tuple | range):
+        return _once(seed for part in value for seed in (seeds_of(part) if isinstance(part, str) else (seed_of(part),)))
+    return (seed_of(value),)
+
+
+def _once(seeds: Iterable[int]) -> tuple[int, ...]:
+    found: dict[int, None] = {}
+    for seed in seeds:
+        found[seed] = None
+        if len(found) > MOST_SEEDS:
+            raise AttnregError(f"seeds: expected at most {MOST_SEEDS:,} of them, got more; give them in several runs")
+    return tuple(found)
 
 
 def _range(part: str) -> range:
     found = re.fullmatch(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?", part)
     if not found or not 0 <= int(found[2] or found[1]) - int(found[1]) < MOST_SEEDS:
-        raise AttnregError(f"seeds: expected for example 0, 0-3 or 1,5,9, got {part!r}; write the smaller first")
+        raise AttnregError(f"seeds: expected for example 0, 0-3 or 1,5,9, got {told(part)}; write the smaller first")
     return range(int(found[1]), int(found[2] or found[1]) + 1)

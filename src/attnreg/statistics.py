@@ -16,7 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from attnreg.errors import AttnregError
+from attnreg.limits import MOST_RESAMPLES
 from attnreg.records import Record
+from attnreg.shown import told
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -218,6 +220,8 @@ def bootstrap(
     "expanded percentile"): without that, intervals of a dozen prompts hold the truth in 90 of 100 cases instead of 95
     (`python -m benchmarks.coverage`). The interval of one prompt alone is everything.
     """
+    if not 1 <= resamples <= MOST_RESAMPLES:
+        raise AttnregError(f"resamples: expected 1 to {MOST_RESAMPLES:,}, got {told(resamples)}; choose one there")
     count = len(values)
     means = values.mean(axis=0)
     if count < 2:

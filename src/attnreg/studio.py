@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,16 @@ from PIL import Image
 
 from attnreg.account import account, acted, marks
 from attnreg.attention.regulate import Edit
+from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
-from attnreg.recipe import Recipe, Sheet, check_writable, is_of, read_recipe, save_pictures, versions
+from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
 from attnreg.sampling import configure, generate
+from attnreg.shown import told as shown
 from attnreg.targets import find_targets
 from attnreg.types import AttnregError, Sample, Target
+from attnreg.writing import check_writable
 
 
 @dataclass(frozen=True)
@@ -208,11 +210,12 @@ def _with_defaults(recipe: Recipe, told: About) -> Recipe:
 
 def _check_numbers(recipe: Recipe) -> None:
     guidance = recipe.guidance_scale
-    if guidance is not None and not 0 <= guidance < math.inf:
-        raise AttnregError(f"guidance_scale: expected a number from 0 on, got {guidance}; 1 turns guidance off")
+    if guidance is not None and not 0 <= guidance <= MOST_GUIDANCE:
+        raise AttnregError(f"guidance_scale: expected a number from 0 on, got {shown(guidance)}; 1 turns guidance off")
     for name in ("height", "width"):
         size = getattr(recipe, name)
-        if size is not None and (size % 8 or size < 8):
+        if size is not None and (size % 8 or not 8 <= size <= MOST_SIDE):
             raise AttnregError(
-                f"{name}: expected a multiple of 8 pixels, got {size}; try {max(8, round(size / 8) * 8)}"
+                f"{name}: expected a multiple of 8 pixels, got {shown(size)}; try "
+                f"{min(max(8, round(size / 8) * 8), MOST_SIDE)}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,11 @@ from attnreg import (
     regulate,
     remove_attention_regulation,
 )
-from attnreg.attention.families import family_of
+from attnreg.attention.families import family_of, select_layers
 from attnreg.attention.regulate import Installation
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.settings import layer_patterns
 
 FAMILIES = {
     "sd1": tiny.stable_diffusion,
@@ -282,6 +284,31 @@ def test_1000_random_cycles_leave_no_trace(sd1: Any) -> None:
 def test_nothing_matched_lists_what_there_is(sd1: Any) -> None:
     with pytest.raises(AttnregError, match=r"'up_block\.7'.*down_blocks\.0.*mid_block.*up_blocks\.3"):
         apply_attention_regulation(sd1, AttentionRegulation(layers=("up_block.7",)))
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("up_blocks.1", ["up_blocks.1.", "up_blocks.1."]),
+        ("up_blocks.*", ["up_blocks."] * 6),
+        ("*_blocks.1", ["down_blocks.1.", "up_blocks.1.", "up_blocks.1."]),
+        ("up_blocks.[12].attentions.0", ["up_blocks.1.attentions.0.", "up_blocks.2.attentions.0."]),
+    ],
+)
+def test_layers_are_named_with_stars_as_in_a_shell(sd1: Any, word: str, names: list[str]) -> None:
+    family, denoiser = family_of(sd1)
+    chosen = list(select_layers(family, denoiser, [word]))
+    assert len(chosen) == len(names), chosen
+    assert all(one.startswith(name) for one, name in zip(chosen, names, strict=True)), chosen
+
+
+def test_no_name_of_layers_takes_long(sd1: Any) -> None:
+    family, denoiser = family_of(sd1)
+    began = time.monotonic()
+    for word in ("*a" * 100, "*?" * 100, "*[a-z]" * 30 + "x", "?*" * 99 + "x", "[" * 200, "*" * 199 + "x"):
+        with pytest.raises(AttnregError, match="which selects none"):
+            select_layers(family, denoiser, layer_patterns("layers", (word,)))
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,9 @@ def test_coco_refuses(tmp_path: Path) -> None:
 
 # Files of one's own, and back
 
-WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12).filter(
+    str.strip
+)
 THINGS = st.lists(
     st.tuples(WORDS, st.none() | WORDS, st.lists(WORDS, max_size=2), st.integers(1, 20)), min_size=2, max_size=3
 )
@@ -297,7 +299,7 @@ def test_what_is_written_can_be_read(suffix: str, rows: list[Any], tmp_path_fact
     assert prompt_set(str(path)) == tuple(made)
 
 
-LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1, max_size=9)
+LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), min_size=1, max_size=9)
 
 
 @given(texts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
@@ -361,13 +363,16 @@ def test_a_wrong_file_is_told(tmp_path: Path) -> None:
     refused(str(lines(tmp_path / "mine.csv", "prompt")), "mine.csv: expected at least one prompt")
     refused(str(lines(tmp_path / "mine.csv", "words", "a cat")), "line 2: expected the field 'prompt' or 'text' or")
     refused(str(lines(tmp_path / "mine.csv", "prompt,Prompt", "a,b")), "line 1: expected a header whose columns differ")
-    refused(str(lines(tmp_path / "mine.csv", "prompt,things", "a cat,cat")), "line 2: expected JSON in .*'things'")
+    refused(str(lines(tmp_path / "mine.csv", "prompt,things", "a cat,cat")), "line 2, column 'things': expected JSON")
     (tmp_path / "folder.txt").mkdir()
     refused(str(tmp_path / "folder.txt"), "which is a folder")
     with pytest.raises(AttnregError, match=r"ends in \.txt, \.csv, \.jsonl, got .*x\.png"):
         write([Prompt("a cat")], tmp_path / "x.png")
-    with pytest.raises(AttnregError, match="can be written"):
-        write([Prompt("a cat")], tmp_path / "nowhere" / "x.csv")
+    with pytest.raises(AttnregError, match="expected to write"):
+        write([Prompt("a cat")], tmp_path / "folder.txt")
+    with pytest.raises(AttnregError, match="whole characters"):
+        write([Prompt("a cat\ud800")], tmp_path / "half.csv")
+    assert not (tmp_path / "half.csv").exists()
 
 
 # The command

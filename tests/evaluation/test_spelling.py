@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -68,3 +69,31 @@ def test_parts_have_settings_of_their_own() -> None:
     assert composed.parts[0].strength == 0.5
     with pytest.raises(AttnregError):
         tidy("attention-regulation+attention-scaling")
+
+
+def test_a_setting_given_twice_is_refused() -> None:
+    with pytest.raises(AttnregError, match="got strength twice"):
+        read_method("attention-regulation(strength=0.5, window=(0, 1), strength=2)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "m(" * 50_000, "m(a=" + "(" * 900 + ")" * 900 + ")", "m(a=" + "-" * 1500 + "1)", "m(a=" + "1+" * 900 + "1)",
+        "m(a={[]: 1})", "m(a=" + "9" * 5000 + ")", "m(a=1" + "+b" * 20_000, "m(a='\ud800\0')" * 1000, "a+" * 20_000,
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_what_no_one_writes_is_refused_at_once(text: str) -> None:
+    with pytest.raises(AttnregError, match="expected a method such as") as error:
+        read_method(text)
+    assert len(str(error.value)) < 500
+
+
+def test_thousands_of_methods_in_one_text_are_refused_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(AttnregError, match="at most 1,000, got 20,000"):
+        split_methods(",".join(f"attention-regulation(strength={i})" for i in range(20_000)))
+    split_methods("(" * 200_000 + "," * 200_000)
+    assert time.monotonic() - began < 5
+    assert split_methods("a(b=(1,2)),c,,d)") == ["a(b=(1,2))", "c", "d)"]

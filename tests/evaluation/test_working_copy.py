@@ -11,8 +11,9 @@ import pytest
 from sittings import outcome, sit
 
 from attnreg.errors import AttnregError
+from attnreg.evaluation.places import is_remote
 from attnreg.evaluation.store import Store, last_config
-from attnreg.evaluation.working_copy import cache_folder, is_remote
+from attnreg.evaluation.working_copy import cache_folder
 
 CONFIG = {"judges": ("colour", "moved")}
 

@@ -11,7 +11,7 @@ from made_run import made_run
 from PIL import Image
 
 from attnreg.errors import AttnregError
-from attnreg.report.layouts import BESIDE, LAYOUTS, export_layout, file_name, read_layout
+from attnreg.report.layouts import BESIDE, LAYOUTS, export_layout, file_name, folder_name, read_layout
 from attnreg.report.run import Run
 
 METHODS = ("none", "attention-regulation")
@@ -94,6 +94,15 @@ def test_names_of_files() -> None:
     assert file_name("a cat") == "a cat"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("CON", "prompt-CON"), ("nul.txt", "prompt-nul.txt"), ("com1", "prompt-com1"), ("a cat.", "a cat-"),
+     ("a cat. .", "a cat---"), ("a con", "a con"), ("contact", "contact"), ("a. cat", "a. cat"), ("..", "prompt--")],
+)  # fmt: skip
+def test_folders_that_windows_can_hold(prompt: str, name: str) -> None:
+    assert folder_name(prompt) == name
+
+
 def test_prompts_that_would_share_a_name_are_refused(run: Run, tmp_path: Path) -> None:
     texts = list(dict.fromkeys(record.prompt for record in run.records))
     new = dict(zip(texts, ["A cat", "a cat", "x", "y"], strict=True))
@@ -171,6 +180,10 @@ def test_reading_says_what_is_wrong(tmp_path: Path) -> None:
         ('{"prompt": "a", "seed": 0, "method": "m"}', "line 1"),
         ('{"prompt": "a", "seed": 0, "method": "m", "picture": "../secret.png"}', "inside"),
         ('{"prompt": "a", "seed": 0, "method": "m", "picture": "lost.png"}', "inside"),
+        ('{"prompt": "a", "seed": -5, "method": "m", "picture": "in.png"}', "whole numbers from 0, got -5"),
+        ('{"prompt": "a", "seed": 1.5, "method": "m", "picture": "in.png"}', "whole numbers from 0, got 1.5"),
+        ('{"prompt": "a", "seed": ' + "9" * 25 + ', "method": "m", "picture": "in.png"}', "at most 18 digits"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_list_that_cannot_be_followed(line: str, told: str, tmp_path: Path) -> None:

@@ -90,7 +90,14 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--records"], ["--format", "parquet"], ["--format", "csv", "--readme", "x"], ["--readme", "x", "--out", "y"]],
+    [
+        ["--resamples", "100000000"],
+        ["--out", "x" * 300],
+        ["--records"],
+        ["--format", "parquet"],
+        ["--format", "csv", "--readme", "x"],
+        ["--readme", "x", "--out", "y"],
+    ],
 )
 def test_tables_that_cannot_be(folder: Path, words: list[str]) -> None:
     assert call("table", folder, *words).exit_code == 2
@@ -100,6 +107,8 @@ def test_errors_are_the_librarys(folder: Path, tmp_path: Path) -> None:
     for words, told in (
         (["report", tmp_path], "expected a run's folder"),
         (["report", folder, "--score", "beauty"], "the run has:"),
+        (["report", folder, "--distance", "nope"], "name of one distance, got 'nope'; the run has: pocket/distance"),
+        (["table", folder, "--distance", "things"], "name of one distance"),
         (["report", folder, "--prompt", "a unicorn", "--resamples", "200"], "none of its 3"),
         (["table", folder, "--readme", str(tmp_path / "no.md"), "--resamples", "200"], "expected a README"),
         (["export", folder, str(tmp_path / "x"), "--layout", "geneval", "--method", "y"], "it has none, attention-reg"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from attnreg.limits import MOST_STEPS
+from attnreg.commands.kinds import COUNT, COUNT_OR_NONE, GUIDANCE, PROMPTS, SEED, SIDE, STEPS, PathName
+from attnreg.commands.terminal import tell
+from attnreg.shown import told, visible
 
 SOMETIMES = 30.0
 """Seconds between two lines of progress where they are not written over one another."""
@@ -22,25 +26,25 @@ def bench() -> None:
 
 
 @bench.command(name="run")
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=PathName())
 @click.option("--prompts", multiple=True, help="a prompt set or a file of prompts; repeat it for more")
 @click.option("--methods", multiple=True, metavar="METHOD,...", help="such as none,attention-regulation(strength=0.5)")
 @click.option("--models", multiple=True, help="pocket, a diffusers directory or a hub id; repeat it for more")
 @click.option("--seeds", metavar="0-3", help="one picture a prompt, method and seed: 0, 0-3 or 1,5,9")
 @click.option("--judges", multiple=True, metavar="JUDGE,...", help="who scores the pictures")
 @click.option("--weights", multiple=True, metavar="JUDGE=PLACE", help="where a judge's weights are; repeat it for more")
-@click.option("--limit", type=click.IntRange(1), help="of each prompt set, at most so many, drawn at random")
+@click.option("--limit", type=PROMPTS, help="of each prompt set, at most so many, drawn at random")
 @click.option("--half", type=click.Choice(["development", "test"]), help="of each prompt set, only that half")
-@click.option("--prompt-seed", type=click.IntRange(0), help="decides the chances of a prompt set, and the limit [0]")
+@click.option("--prompt-seed", type=SEED, help="decides the chances of a prompt set, and the limit [0]")
 @click.option("--find-things", is_flag=True, default=None, help="read noun phrases off prompts that do not list things")
 @click.option("--subset", multiple=True, metavar="METHOD=COUNT", help="give a slow method so many prompts only")
-@click.option("--subset-seed", type=click.IntRange(0), help="decides which [0]")
-@click.option("--maps", type=click.IntRange(0), help="of so many prompts, keep where attention lay (first seed) [0]")
-@click.option("--steps", type=click.IntRange(1, MOST_STEPS), help="denoising steps [the model's own]")
-@click.option("--guidance-scale", type=click.FloatRange(0), help="classifier-free guidance [the model's own]")
+@click.option("--subset-seed", type=SEED, help="decides which [0]")
+@click.option("--maps", type=COUNT_OR_NONE, help="of so many prompts, keep where attention lay (first seed) [0]")
+@click.option("--steps", type=STEPS, help="denoising steps [the model's own]")
+@click.option("--guidance-scale", type=GUIDANCE, help="classifier-free guidance [the model's own]")
 @click.option("--negative-prompt", help="what guidance moves away from")
-@click.option("--height", type=click.IntRange(8), help="of the pictures, in pixels [the model's own]")
-@click.option("--width", type=click.IntRange(8), help="of the pictures, in pixels [the model's own]")
+@click.option("--height", type=SIDE, help="of the pictures, in pixels [the model's own]")
+@click.option("--width", type=SIDE, help="of the pictures, in pixels [the model's own]")
 @click.option("--scheduler", help="ddim, dpm++, euler, euler-a, heun, ... [the model's own]")
 @click.option("--dtype", help="float32, float16, bfloat16 or auto [auto]")
 @click.option(
@@ -48,8 +52,8 @@ def bench() -> None:
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="who draws")
-@click.option("--workers", type=click.IntRange(1), help="of the Ray cluster [one a GPU, or one a core]")
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="pictures a judge sees at a time")
+@click.option("--workers", type=COUNT, help="of the Ray cluster [one a GPU, or one a core]")
+@click.option("--batch", type=COUNT, default=16, show_default=True, help="pictures a judge sees at a time")
 @click.option("--download", is_flag=True, help="let judges fetch weights from the hub")
 @click.option("--retry-failed", is_flag=True, help="try again what a method could not draw")
 def run_command(
@@ -96,20 +100,29 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         given["methods"] = tuple(method for text in given["methods"] for method in split_methods(text))
     for name in ("subset", "weights"):
         if name in given:
-            given[name] = dict(_pair(f"--{name}", text) for text in given[name])
+            given[name] = pairs_of(f"--{name}", given[name])
     if "subset" in given:
         for method, count in given["subset"].items():
-            if not count.isdigit():
-                raise click.BadParameter(f"expected a number of prompts after {method}=, got {count!r}")
+            if not re.fullmatch("[0-9]{1,18}", count):
+                raise click.BadParameter(f"expected a number of prompts after {method}=, got {told(count)}")
         given["subset"] = {method: int(count) for method, count in given["subset"].items()}
     return given
+
+
+def pairs_of(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """What NAME=VALUE, given several times, tells; a usage error if a name comes twice."""
+    pairs = [_pair(option, text) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise click.BadParameter(f"{option}: expected every name once, got {told(twice[0])} twice; keep one of them")
+    return dict(pairs)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
     # The last "=" for a subset, whose method may hold others; the first for weights, whose place may.
     name, sign, value = text.rpartition("=") if option == "--subset" else text.partition("=")
     if not (name and sign and value):
-        raise click.BadParameter(f"{option}: expected NAME=VALUE, got {text!r}")
+        raise click.BadParameter(f"{option}: expected NAME=VALUE, got {told(text)}")
     return name, value
 
 
@@ -136,12 +149,12 @@ class _Progress:
         if self._width:
             click.echo("\r" + " " * self._width + "\r", err=True, nl=False)
             self._width = 0
-        click.echo(line)
+        tell(line)
 
     def progress(self, line: str) -> None:
         if self._terminal:
-            click.echo("\r" + line.ljust(self._width), err=True, nl=False)
+            click.echo("\r" + visible(line).ljust(self._width), err=True, nl=False)
             self._width = max(self._width, len(line))
         elif time.monotonic() - self._last >= SOMETIMES:
             self._last = time.monotonic()
-            click.echo(line, err=True)
+            tell(line, err=True)

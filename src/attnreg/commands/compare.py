@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from attnreg.commands.parameters import MODEL, TARGETS, Seeds, drawing_options
+from attnreg.commands.terminal import tell
 
 
 @click.command()
@@ -35,5 +36,5 @@ def compare(
     from attnreg.evaluation.spelling import split_methods
 
     named = [one for text in methods for one in split_methods(text)]
-    for path in compared(prompt, named, seeds, out, say=click.echo, targets=list(targets) or None, **options):
-        click.echo(f"saved {path}")
+    for path in compared(prompt, named, seeds, out, say=tell, targets=list(targets) or None, **options):
+        tell(f"saved {path}")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnreg.commands.bench import bench
-from attnreg.commands.report import save
+from attnreg.commands.kinds import FEW_RESAMPLES, FILE, SEED, PathName
+from attnreg.commands.terminal import tell
 from attnreg.report.wording import MINUS, UNKNOWN, count
 from attnreg.statistics import Interval
+from attnreg.writing import write_file
 
 if TYPE_CHECKING:
     from attnreg.evaluation.run_distances import SetDistance
@@ -33,13 +35,13 @@ INTERVAL = "95 % interval"
 )  # fmt: skip
 @click.option("--weights", metavar="PLACE", help="of CLIP: a directory or a hub id; pocket needs none")
 @click.option(
-    "--reference", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    "--reference", type=PathName(exists=True, file_okay=False),
     help="a folder of pictures [the unmodified model's, of the same prompts and seeds]",
 )  # fmt: skip
-@click.option("--resamples", type=click.IntRange(20), default=200, show_default=True, help="of the bootstrap")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of resamples and random halves")
+@click.option("--resamples", type=FEW_RESAMPLES, default=200, show_default=True, help="of the bootstrap")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="of resamples and random halves")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="a file instead of the terminal")
+@click.option("--out", type=FILE, help="a file instead of the terminal")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")
 @click.option("--download", is_flag=True, help="let CLIP be fetched from the hub")
 def distances(
@@ -55,7 +57,7 @@ def distances(
     store = Store(run)
     found = distances_of_run(
         store, open_features(features, weights, device, download), OF_FEATURES[features], reference,
-        resamples=resamples, seed=seed, skip=lambda error: click.echo(f"left out: {error}", err=True),
+        resamples=resamples, seed=seed, skip=lambda error: tell(f"left out: {error}", err=True),
     )  # fmt: skip
     if form == "markdown":
         made = to_markdown(found, features, str(reference) if reference else "", resamples)
@@ -66,10 +68,10 @@ def distances(
         ]
         made = to_csv(rows) if form == "csv" else json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
     if out:
-        save(out, made)
-        click.echo(f"saved {out}")
+        write_file(out, made)
+        tell(f"saved {out}")
     else:
-        click.echo(made, nl=False)
+        tell(made, nl=False)
 
 
 def numbers(one: SetDistance) -> dict[str, Any]:

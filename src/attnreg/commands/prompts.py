@@ -9,13 +9,16 @@ from typing import Any
 
 import click
 
+from attnreg.commands.kinds import FILE, PROMPTS, SEED
+from attnreg.commands.terminal import tell
+
 
 def which(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and the options that choose prompts: those of `attnreg.evaluation.prompts.prompt_set`."""
     for add in (
         click.option("--find-things", is_flag=True, help="where a set does not list its things, find noun phrases"),
         click.option("--half", type=click.Choice(["development", "test"]), help="one half of every category [both]"),
-        click.option("--seed", type=int, default=0, show_default=True, help="decides colours, halves and the limit"),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="decides colours, halves and the limit"),
         click.argument("name"),
     ):
         command = add(command)
@@ -36,13 +39,13 @@ def list_sets() -> None:
         after = {"file": ":PATH", "model": "[:MODEL]", "parts": "[:PARTS]" if row.parts else ""}[row.takes]
         parts = f"; parts: {', '.join(row.parts)}" if row.parts else ""
         source = f" ({row.paper})" if row.paper else ""
-        click.echo(f"{name + after:28}{row.summary}{parts}{source} [{row.licence}]")
-    click.echo(f"{'PATH':28}your own: a .txt of one prompt a line, or .csv, .tsv, .jsonl, .json with more")
+        tell(f"{name + after:28}{row.summary}{parts}{source} [{row.licence}]")
+    tell(f"{'PATH':28}your own: a .txt of one prompt a line, or .csv, .tsv, .jsonl, .json with more")
 
 
 @prompts.command()
 @which
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="at most so many prompts")
+@click.option("--limit", type=PROMPTS, default=20, show_default=True, help="at most so many prompts")
 @click.option("--all", "every", is_flag=True, help="all of them, whatever --limit says")
 @click.option("--known", is_flag=True, help="say what is known of each: things, relations, questions")
 def show(name: str, limit: int, every: bool, known: bool, **options: Any) -> None:
@@ -55,17 +58,17 @@ def show(name: str, limit: int, every: bool, known: bool, **options: Any) -> Non
     made = prompt_set(name, **options)
     counts = Counter(prompt.category for prompt in made)
     told = ", ".join(f"{count} {category}" for category, count in counts.items() if category)
-    click.echo(f"{len(made)} prompt{'s' if len(made) > 1 else ''}{f': {told}' if told else ''}")
+    tell(f"{len(made)} prompt{'s' if len(made) > 1 else ''}{f': {told}' if told else ''}")
     for prompt in made if every else prompt_set(name, limit=limit, **options):
-        click.echo(prompt.text)
+        tell(prompt.text)
         for line in _known(prompt) if known else ():
-            click.echo(f"    {line}")
+            tell(f"    {line}")
 
 
 @prompts.command()
 @which
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--limit", type=click.IntRange(min=1), help="at most so many prompts [all]")
+@click.argument("file", type=FILE)
+@click.option("--limit", type=PROMPTS, help="at most so many prompts [all]")
 def export(name: str, file: Path, **options: Any) -> None:
     """Write the prompts of NAME to FILE: .txt (one a line), .csv or .jsonl; reading FILE gives the same prompts."""
     from attnreg.evaluation.prompts import prompt_set
@@ -73,9 +76,9 @@ def export(name: str, file: Path, **options: Any) -> None:
 
     made = prompt_set(name, **options)
     write(made, file)
-    click.echo(f"saved {len(made)} prompts to {file}")
+    tell(f"saved {len(made)} prompts to {file}")
     if file.suffix.lower() == ".txt" and any(prompt.category or _known(prompt) for prompt in made):
-        click.echo("only the texts: categories, things and questions need .csv or .jsonl", err=True)
+        tell("only the texts: categories, things and questions need .csv or .jsonl", err=True)
 
 
 def _known(prompt: Any) -> list[str]:

@@ -11,12 +11,17 @@ from typing import Any
 
 import click
 
-from attnreg.commands.bench import bench
-from attnreg.errors import AttnregError
+from attnreg.commands.bench import bench, pairs_of
+from attnreg.commands.kinds import COUNT, COUNT_OR_NONE, FILE, FOLDER, RESAMPLES, NumberRange
+from attnreg.commands.terminal import tell
+from attnreg.reading import path_of, text_of
 from attnreg.report.layouts import LAYOUTS, Found
 from attnreg.report.run import Failure, Key, Run
 from attnreg.report.trackers import TRACKERS
+from attnreg.writing import write_file
 
+MEGABYTES = NumberRange(0.1, 1_000)
+"""Of a page: no browser opens a larger one."""
 FORMATS = ("markdown", "latex", "csv", "parquet")
 
 
@@ -42,21 +47,10 @@ def open_run(folder: str, title: str = "") -> Run:
     )
 
 
-def save(path: Path, content: str) -> None:
-    """Write a text file, its folder too. Raises `AttnregError` if that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise AttnregError(f"expected to write {path}, got {error.strerror or error}; choose another file") from error
-
-
 def of_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the run and the score that it is read by."""
     for add in (
-        click.option(
-            "--resamples", type=click.IntRange(100), default=10_000, show_default=True, help="of the bootstrap"
-        ),
+        click.option("--resamples", type=RESAMPLES, default=10_000, show_default=True, help="of the bootstrap"),
         click.option("--distance", help="the score that tells the distance to the unmodified picture [the first]"),
         click.option("--score", help="what it is about [the first that says all things, else the first]"),
         click.argument("run"),
@@ -67,17 +61,13 @@ def of_run(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @bench.command()
 @of_run
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="the page [report.html in RUN]")
+@click.option("--out", type=FILE, help="the page [report.html in RUN]")
 @click.option("--title", default="", help="its head line")
 @click.option("--prompt", "prompts", multiple=True, help="a prompt of the sheets; repeat it [drawn by lot]")
-@click.option(
-    "--sheets", type=click.IntRange(0), default=6, show_default=True, help="how many prompts are drawn by lot"
-)
-@click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="of a sheet, at most")
-@click.option(
-    "--extremes", type=click.IntRange(0), default=3, show_default=True, help="best and worst prompts, of each"
-)
-@click.option("--megabytes", type=click.FloatRange(0.1), default=12.0, show_default=True, help="that pictures may take")
+@click.option("--sheets", type=COUNT_OR_NONE, default=6, show_default=True, help="how many prompts are drawn by lot")
+@click.option("--seeds", type=COUNT, default=4, show_default=True, help="of a sheet, at most")
+@click.option("--extremes", type=COUNT_OR_NONE, default=3, show_default=True, help="best and worst prompts, of each")
+@click.option("--megabytes", type=MEGABYTES, default=12.0, show_default=True, help="that pictures may take")
 @click.option("--track", type=click.Choice(list(TRACKERS)), help="hand numbers and pictures to a tracker as well")
 def report(run: str, out: Path | None, title: str, track: str | None, megabytes: float, **wishes: Any) -> None:
     """Make one HTML file of RUN that needs nothing else: tables, plots, sheets, best and worst prompts."""
@@ -89,24 +79,22 @@ def report(run: str, out: Path | None, title: str, track: str | None, megabytes:
     summaries = summaries_of(opened, wished)
     out = out or _beside(run, "report.html")
     made = page(opened, wished, summaries)
-    save(out, made)
-    click.echo(f"saved {out} ({len(made.encode()) / 1e6:.1f} MB)")
+    write_file(out, made)
+    tell(f"saved {out} ({len(made.encode()) / 1e6:.1f} MB)")
     if track:
         from attnreg.report.trackers import open_tracker
         from attnreg.report.trackers import track as hand_over
 
         hand_over(opened, summaries, open_tracker(track, title or Path(run).name, out.parent), wished.sheets)
-        click.echo(f"tracked with {track}")
+        tell(f"tracked with {track}")
 
 
 @bench.command()
 @of_run
 @click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
 @click.option("--records", is_flag=True, help="one row a picture instead of the summary (csv, parquet)")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="a file instead of the terminal")
-@click.option(
-    "--readme", type=click.Path(path_type=Path, dir_okay=False), help="put the Markdown table between its marks"
-)
+@click.option("--out", type=FILE, help="a file instead of the terminal")
+@click.option("--readme", type=FILE, help="put the Markdown table between its marks")
 def table(run: str, form: str, records: bool, out: Path | None, readme: Path | None, **wishes: Any) -> None:
     """Print the summary of RUN as a table, or write it to a file or between the two marks of a README."""
     from attnreg.report import tables
@@ -123,31 +111,25 @@ def table(run: str, form: str, records: bool, out: Path | None, readme: Path | N
     summaries = [] if records else summaries_of(opened, Wishes(**wishes))
     if form == "parquet" and out:
         tables.write_parquet(tables.record_rows(opened.records) if records else tables.numbers(summaries), out)
-        click.echo(f"saved {out}")
+        tell(f"saved {out}")
         return
     if form == "csv":
         made = tables.to_csv(tables.record_rows(opened.records) if records else tables.numbers(summaries))
     else:
         made = tables.to_latex(summaries) if form == "latex" else tables.to_markdown(summaries)
     if readme:
-        try:
-            text = readme.read_text(encoding="utf-8")
-        except OSError as error:
-            raise AttnregError(
-                f"expected a README, got {readme} ({error.strerror or error}); check the path"
-            ) from error
-        save(readme, tables.into_readme(text, made))
-        click.echo(f"saved {readme}")
+        write_file(readme, tables.into_readme(text_of(readme, "a README"), made))
+        tell(f"saved {readme}")
     elif out:
-        save(out, made)
-        click.echo(f"saved {out}")
+        write_file(out, made)
+        tell(f"saved {out}")
     else:
-        click.echo(made, nl=False)
+        tell(made, nl=False)
 
 
 @bench.command()
 @click.argument("run")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=FOLDER)
 @click.option("--layout", type=click.Choice(list(LAYOUTS)), required=True, help="whose judge is to read it")
 @click.option("--method", required=True, help="whose pictures")
 @click.option("--model", help="[the only one of the run]")
@@ -156,14 +138,14 @@ def export(run: str, folder: Path, layout: str, method: str, model: str | None) 
     from attnreg.report.layouts import export_layout
 
     written = export_layout(open_run(run), layout, folder, method, model)
-    click.echo(f"saved {len(written)} pictures to {folder} as {LAYOUTS[layout].shape}")
+    tell(f"saved {len(written)} pictures to {folder} as {LAYOUTS[layout].shape}")
 
 
 @bench.command("import")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=FOLDER)
 @click.option("--layout", type=click.Choice(list(LAYOUTS)), required=True, help="how the folder is arranged")
 @click.option("--method", help="whose pictures they are [as pictures.jsonl says]")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="a file of JSON lines [the terminal]")
+@click.option("--out", type=FILE, help="a file of JSON lines [the terminal]")
 @click.option("--into", help="a run to put them in: one that is there, or a new folder")
 @click.option("--model", help="what they were drawn with, as the run names it (with --into)")
 @click.option("--judges", multiple=True, metavar="JUDGE,...", help="who scores them (with --into)")
@@ -183,10 +165,10 @@ def import_(folder: Path, layout: str, method: str | None, out: Path | None, int
         json.dumps({**one._asdict(), "picture": str(one.picture)}, ensure_ascii=False) + "\n" for one in found
     )
     if out:
-        save(out, lines)
-        click.echo(f"saved {len(found)} rows to {out}")
+        write_file(out, lines)
+        tell(f"saved {len(found)} rows to {out}")
     else:
-        click.echo(lines, nl=False)
+        tell(lines, nl=False)
 
 
 def _take_in(
@@ -199,7 +181,7 @@ def _take_in(
 
     if model is None:
         raise click.UsageError("--into needs --model NAME: what the pictures were drawn with")
-    places = {name: place for name, _, place in (text.partition("=") for text in weights)}
+    places = pairs_of("--weights", weights)
     names = [name.strip() for text in judges for name in text.split(",") if name.strip()]
     judged = take_in(
         found,
@@ -209,11 +191,11 @@ def _take_in(
         judges={name: places.get(name, "") for name in names},
         open_judge=Judges(device, download),
         command=shlex.join(["attnreg", *sys.argv[1:]]),
-        say=click.echo,
+        say=tell,
     )
-    click.echo(f"{judged} verdicts given now")
+    tell(f"{judged} verdicts given now")
 
 
 def _beside(run: str, name: str) -> Path:
     """A file in a run's folder, or here if the run is kept elsewhere."""
-    return Path(name) if "://" in run else Path(run) / name
+    return Path(name) if "://" in run else path_of(run) / name

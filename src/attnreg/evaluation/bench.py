@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attnreg.evaluation.checks import check_judges, check_models, facts_of
+from attnreg.evaluation.checks import check_call, check_judges, check_models, facts_of
 from attnreg.evaluation.config import Config
 from attnreg.evaluation.executors import LocalExecutor
 from attnreg.evaluation.judging import Judges, batch_of
 from attnreg.evaluation.ledger import Ledger
-from attnreg.evaluation.plan import cells_of, mapped_of, prompts_of, unmodified_of, with_unmodified
+from attnreg.evaluation.plan import (
+    cells_of,
+    held_by,
+    mapped_of,
+    named_anywhere,
+    prompts_of,
+    unmodified_of,
+    with_unmodified,
+)
 from attnreg.evaluation.progress import Progress
 from attnreg.evaluation.store import Cell, Failed
 from attnreg.evaluation.tasks import Batch, Executor, OpenJudge, OpenModel, Refused
@@ -72,8 +80,15 @@ def run(
     Killed at any moment and called again, it goes on where it was; several processes of one machine may work on one
     folder at once. Raises `AttnregError` before anything is drawn for all that can be known then.
     """
+    check_call(folder, executor, workers, batch)
     open_judge = open_judge or Judges(device, download)
-    asked = list(prompts) if prompts is not None else prompts_of(config)
+    if prompts is None:
+        config, held = named_anywhere(config), held_by(folder)
+        for name in held.gone(config) if held else ():
+            say(f"{name} is not here any more; the prompts that the run holds are taken")
+        asked = prompts_of(config, held)
+    else:
+        asked = list(prompts)
     cells = cells_of(config, asked)
     mapped = mapped_of(config, asked)
     digests = check_models(config, asked) if open_model is None else {}

@@ -8,12 +8,27 @@ from pathlib import Path
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.config import Config
+from attnreg.evaluation.places import run_folder
 from attnreg.evaluation.tasks import OpenJudge
+from attnreg.limits import MOST_AT_ONCE
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge
 from attnreg.models.about import ABOUT, about
+from attnreg.shown import told as shown
 
 SAMPLE_BYTES = 1 << 20
+
+
+def check_call(folder: object, executor: object, workers: object, batch: object) -> None:
+    """Raises `AttnregError` unless the arguments of `attnreg.evaluation.bench.run` are as it describes them."""
+    run_folder(folder)
+    if executor not in ("local", "ray"):
+        raise AttnregError(f"executor: expected local or ray, got {shown(executor)}; choose one of them")
+    for name, value, needed in (("workers", workers, False), ("batch", batch, True)):
+        if value is None and not needed:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_AT_ONCE:
+            raise AttnregError(f"{name}: expected a whole number from 1 to {MOST_AT_ONCE:,}, got {shown(value)}")
 
 
 def check_models(config: Config, prompts: Sequence[Prompt]) -> dict[str, str]:

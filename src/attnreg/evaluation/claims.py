@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from attnreg.evaluation.schema import connect
+from attnreg.errors import AttnregError
+from attnreg.evaluation.schema import DAMAGE, connect
 
 try:
     import fcntl
@@ -73,19 +74,24 @@ class Claims:
         """Give back every claim, and stop renewing them."""
         self._over.set()
         self._renewing.join()
-        with contextlib.closing(connect(self._database)) as connection:
-            connection.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
-        (self._folder / self.owner).unlink(missing_ok=True)
-        os.close(self._lock)
+        try:
+            with contextlib.closing(connect(self._database)) as connection:
+                connection.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
+        finally:  # without its lock no claim of ours holds, whether it is deleted or not
+            (self._folder / self.owner).unlink(missing_ok=True)
+            os.close(self._lock)
 
     def _renew(self) -> None:
-        # A connection of its own: SQLite's are not to be shared by threads that write.
-        with contextlib.closing(connect(self._database)) as connection:
-            while not self._over.wait(self.lease / 3):
-                with contextlib.suppress(sqlite3.OperationalError):  # busy: the next time will do, there are two more
-                    connection.execute(
-                        "UPDATE claims SET until = ? WHERE owner = ?", (time.time() + self.lease, self.owner)
-                    )
+        while not self._over.wait(self.lease / 3):
+            # Busy: the next time will do, there are two more. Damaged or full: whoever writes next will say so.
+            # A connection of its own: SQLite's are not to be shared by threads that write.
+            with (
+                contextlib.suppress(*DAMAGE, AttnregError),
+                contextlib.closing(connect(self._database)) as connection,
+            ):
+                connection.execute(
+                    "UPDATE claims SET until = ? WHERE owner = ?", (time.time() + self.lease, self.owner)
+                )
 
     def _lives(self, owner: str) -> bool:
         """Whether the owner of a claim holds its lock; the file of a dead one is removed."""
@@ -113,7 +119,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite itself rolls back on a full disk
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,18 +9,20 @@ from typing import Any, Literal, get_args
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.spelling import split_methods
-from attnreg.limits import MOST_STEPS
+from attnreg.limits import LARGEST, MOST_GUIDANCE, MOST_NAMES, MOST_SIDE, MOST_STEPS
 from attnreg.methods import DEFAULT
+from attnreg.reading import CONFIGURATION, LONGEST_PATH, text_of, yaml_of
 from attnreg.records import UNMODIFIED
 from attnreg.seeds import seeds_of
+from attnreg.shown import told as shown
 
 Half = Literal["development", "test"]
 LISTS = ("prompts", "methods", "models", "seeds", "judges")
 """Fields of which more can be asked of a run; `subset` and `weights` likewise, key by key."""
 LEAST = {"limit": 1, "steps": 1, "height": 8, "width": 8}
 """Fields that are whole numbers, and the smallest of each."""
-MOST = {"steps": MOST_STEPS}
-"""The largest, where there is one."""
+MOST = {"steps": MOST_STEPS, "height": MOST_SIDE, "width": MOST_SIDE}
+"""The largest of those that decide what a picture costs; of the others what a database holds."""
 DRAWING = ("steps", "guidance_scale", "negative_prompt", "height", "width", "scheduler", "dtype")
 """Fields that decide every picture of a run: they cannot change within one."""
 
@@ -110,26 +111,29 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
             clean[name] = seeds_of(value)
         elif name in LEAST:
             _whole(name, value, LEAST[name])
-            if value is not None and value > MOST.get(name, value):
-                raise AttnregError(f"{name}: expected at most {MOST[name]}, got {value}; give fewer")
         elif name in ("prompt_seed", "subset_seed", "maps"):
             _whole(name, value, 0, needed=True)
         elif name == "guidance_scale" and value is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise AttnregError(f"{name}: expected a number from 0 on, got {value!r}; give one")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_GUIDANCE:
+                raise AttnregError(
+                    f"{name}: expected a number from 0 on, got {shown(value)}; give one of at most {MOST_GUIDANCE:,.0f}"
+                )
             clean[name] = float(value)
         elif name == "half" and value not in (None, *get_args(Half)):
-            raise AttnregError(f"half: expected development or test, got {value!r}; leave it out to take both")
+            raise AttnregError(f"half: expected development or test, got {shown(value)}; leave it out to take both")
         elif name == "find_things" and not isinstance(value, bool):
-            raise AttnregError(f"{name}: expected true or false, got {value!r}; choose one of them")
+            raise AttnregError(f"{name}: expected true or false, got {shown(value)}; choose one of them")
         elif name in ("negative_prompt", "scheduler", "dtype") and not isinstance(value, str | None):
-            raise AttnregError(f"{name}: expected a text, got {value!r}; put it in quotes")
+            raise AttnregError(f"{name}: expected a text, got {shown(value)}; put it in quotes")
         elif name in ("subset", "weights"):
             if not isinstance(value, Mapping):
                 raise AttnregError(
-                    f"{name}: expected names with values, got {value!r}; write for example {{attend-and-excite: 30}}"
+                    f"{name}: expected names with values, got {shown(value)}; "
+                    "write for example {attend-and-excite: 30}"
                 )
-            clean[name] = {str(key): one if name == "subset" else str(one) for key, one in value.items()}
+            if name == "weights" and not all(isinstance(one, str) for one in value.values()):
+                raise AttnregError(f"{name}: expected a place of each judge, got {shown(value)}; put it in quotes")
+            clean[name] = {str(key): one for key, one in value.items()}
         if name in ("height", "width") and value is not None and value % 8:
             raise AttnregError(f"{name}: expected a multiple of 8 pixels, got {value}; try {round(value / 8) * 8}")
         if name in ("prompts", "methods", "models", "seeds") and not clean[name]:
@@ -154,14 +158,7 @@ def config_of(told: object, where: str) -> Config:
 
 def read_config(path: Path) -> Config:
     """The configuration in a YAML file. Raises `AttnregError` if it cannot be read."""
-    import yaml
-
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AttnregError(
-            f"expected a YAML file with a run's configuration, got {path} ({' '.join(str(error).split())})"
-        ) from error
+    told = yaml_of(text_of(path, "a YAML file with a run's configuration", CONFIGURATION.bytes), str(path))
     return config_of(told, str(path))
 
 
@@ -169,7 +166,12 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, Sequence) or not all(isinstance(one, str) and one for one in value):
-        raise AttnregError(f"{name}: expected a name or a list of names, got {value!r}; write for example [a, b]")
+        raise AttnregError(f"{name}: expected a name or a list of names, got {shown(value)}; write for example [a, b]")
+    if len(value) > MOST_NAMES or max(map(len, value), default=0) > LONGEST_PATH:
+        raise AttnregError(
+            f"{name}: expected at most {MOST_NAMES:,} names of {LONGEST_PATH:,} letters, got {len(value):,}, the first "
+            f"{shown(value[0], 60)}; give fewer"
+        )
     return tuple(dict.fromkeys(value))
 
 
@@ -177,4 +179,6 @@ def _whole(name: str, value: object, least: int, *, needed: bool = False) -> Non
     if value is None and not needed:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise AttnregError(f"{name}: expected a whole number of at least {least}, got {value!r}; give one")
+        raise AttnregError(f"{name}: expected a whole number of at least {least}, got {shown(value)}; give one")
+    if value > (most := MOST.get(name, LARGEST)):
+        raise AttnregError(f"{name}: expected at most {most}, got {shown(value)}; give fewer")

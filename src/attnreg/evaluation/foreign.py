@@ -14,9 +14,11 @@ from attnreg.evaluation.executors import LocalExecutor
 from attnreg.evaluation.judging import batch_of
 from attnreg.evaluation.ledger import Ledger
 from attnreg.evaluation.pictures import digest, png_of
+from attnreg.evaluation.schema import NoRunError
 from attnreg.evaluation.store import Cell, Store
 from attnreg.evaluation.tasks import Drawn, OpenJudge
 from attnreg.measure.asked import Prompt
+from attnreg.reading import bytes_of
 from attnreg.recipe import versions
 from attnreg.records import UNMODIFIED
 from attnreg.report.layouts import Found
@@ -106,7 +108,7 @@ def _draws_nothing(model: str) -> Callable[[Cell], Drawn]:
 def _is_run(folder: str | Path) -> bool:
     try:
         Store(folder)
-    except AttnregError:
+    except NoRunError:
         return False
     return True
 
@@ -114,9 +116,9 @@ def _is_run(folder: str | Path) -> bool:
 def _png(path: Path) -> bytes:
     """A picture's bytes if they are a PNG already; else the same pixels as one."""
     try:
-        content = path.read_bytes()
+        content = bytes_of(path, "a picture")
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return content if picture.format == "PNG" else png_of(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise AttnregError(f"expected a picture, got {path} ({error}); remove or replace it") from error

@@ -13,10 +13,11 @@ from typing import Any
 from attnreg.errors import AttnregError
 from attnreg.evaluation.claims import LEASE_SECONDS, Claims, Taken, transaction
 from attnreg.evaluation.pictures import Pictures
-from attnreg.evaluation.schema import KEY, connect
+from attnreg.evaluation.places import database_here, is_remote, run_folder
+from attnreg.evaluation.schema import DAMAGE, KEY, connect, reported
 from attnreg.evaluation.store import Cell
 from attnreg.evaluation.tasks import Batch, Drawn
-from attnreg.evaluation.working_copy import WorkingCopy, database_here, is_remote
+from attnreg.evaluation.working_copy import WorkingCopy
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Scores
 
@@ -28,10 +29,11 @@ class Ledger:
     """A run's folder, to be written to; made if it is not there. Close it: `with Ledger(folder) as ledger`."""
 
     def __init__(self, folder: str | Path, lease: float = LEASE_SECONDS) -> None:
-        self.folder = str(folder)
-        self.copy = WorkingCopy(self.folder) if is_remote(self.folder) else None
-        database = self.copy.database if self.copy else database_here(self.folder)
+        self.folder = run_folder(folder)
+        self.pictures = Pictures(self.folder)
         try:
+            self.copy = WorkingCopy(self.folder) if is_remote(self.folder) else None
+            database = self.copy.database if self.copy else database_here(self.folder)
             database.parent.mkdir(parents=True, exist_ok=True)
             self.connection = connect(database)
             self.claims = Claims(database, lease)
@@ -40,18 +42,38 @@ class Ledger:
                 f"expected a folder that can be written, got {folder} ({error.strerror or error}); "
                 "choose another with --out"
             ) from error
-        self.pictures = Pictures(self.folder)
         if self.copy:
-            self.copy.merge(self.connection)
+            try:
+                with reported(self.folder):
+                    self.copy.merge(self.connection)
+            except BaseException:
+                self._close()
+                raise
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.claims.close()
-        if self.copy:
-            self.copy.put_back(self.connection, now=True)
-        self.connection.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Lets go of everything; an error of the database, wherever it came up, becomes an `AttnregError`."""
+        try:
+            with reported(self.folder):
+                try:
+                    if self.copy and not isinstance(error, DAMAGE):
+                        self.copy.put_back(self.connection, now=True)
+                finally:
+                    self._close()
+        except AttnregError:
+            if error is None:
+                raise
+        if isinstance(error, DAMAGE):
+            with reported(self.folder):
+                raise error
+
+    def _close(self) -> None:
+        try:
+            self.claims.close()
+        finally:
+            self.connection.close()
 
     def ask(
         self,
@@ -87,6 +109,8 @@ class Ledger:
                 "INSERT INTO sittings VALUES (?, ?, ?, ?)",
                 (datetime.now(UTC).isoformat(), command, json.dumps(config), json.dumps(dict(versions))),
             )
+        if self.copy:
+            self.copy.put_back(self.connection, now=True)  # what cannot be written elsewhere is known before a step
 
     def drawn(self) -> dict[Cell, tuple[str, float]]:
         """Every picture that is drawn: its digest, and the seconds it took."""

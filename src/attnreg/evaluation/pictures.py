@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import uuid
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from attnreg.errors import AttnregError
+from attnreg.evaluation.places import place_of, reaching
+from attnreg.reading import bytes_of
+from attnreg.writing import whole_files
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+LARGEST = 1 << 28
+"""Bytes of a picture."""
 AT_A_TIME = 64
 """How many pictures are asked for at once of a place that is not on this machine."""
 
@@ -35,12 +39,7 @@ class Pictures:
     """The folder `pictures/` of a run: `pictures/ab/abcd....png`, on a disk or wherever fsspec reaches."""
 
     def __init__(self, folder: str) -> None:
-        try:
-            self.system, self.root = fsspec.core.url_to_fs(folder)
-        except (ImportError, ValueError) as error:
-            raise AttnregError(
-                f"expected a folder that can be reached, got {folder!r} ({error}); pip install 'attnreg[scale]' for S3"
-            ) from error
+        self.system, self.root = place_of(folder)
         self.local = isinstance(self.system, LocalFileSystem)
 
     def path(self, sha: str) -> str:
@@ -52,9 +51,11 @@ class Pictures:
         sha = digest(content)
         try:
             if self.local:
-                _write_whole(Path(self.path(sha)), content)
+                with whole_files() as write:
+                    write(Path(self.path(sha)), content)
             else:
-                self.system.pipe_file(self.path(sha), content)
+                with reaching(self.root):
+                    self.system.pipe_file(self.path(sha), content)
         except OSError as error:
             raise AttnregError(
                 f"expected to write a picture to {self.root}, got {error.strerror or error}; "
@@ -63,12 +64,25 @@ class Pictures:
         return sha
 
     def get(self, sha: str) -> bytes | None:
-        """The bytes of a picture; `None` if it is not there, or not whole."""
+        """The bytes of a picture; `None` if it is not there, cannot be read, or is not whole."""
+        if not _DIGEST.fullmatch(sha):
+            return None
+        content = self._here(sha) if self.local else self._elsewhere(sha)
+        return content if content is not None and digest(content) == sha else None
+
+    def _here(self, sha: str) -> bytes | None:
         try:
-            content: bytes = self.system.cat_file(self.path(sha))
+            return bytes_of(Path(self.path(sha)), "a picture", LARGEST)
+        except AttnregError:
+            return None
+
+    def _elsewhere(self, sha: str) -> bytes | None:
+        try:
+            with reaching(self.root):
+                content: bytes = self.system.cat_file(self.path(sha))
+                return content
         except FileNotFoundError:
             return None
-        return content if digest(content) == sha else None
 
     def damaged(self, shas: Iterable[str]) -> set[str]:
         """Those that `get` would not give."""
@@ -78,23 +92,11 @@ class Pictures:
         damaged = set()
         for start in range(0, len(wanted), AT_A_TIME):  # together, for over a network it is the waiting that takes time
             paths = {self.path(sha): sha for sha in wanted[start : start + AT_A_TIME]}
-            found = self.system.cat(list(paths), on_error="return")
+            with reaching(self.root):
+                found = self.system.cat(list(paths), on_error="return")
             damaged |= {
                 sha
                 for path, sha in paths.items()
                 if not isinstance(found.get(path), bytes) or digest(found[path]) != sha
             }
         return damaged
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the row that names the file must never outlive the file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

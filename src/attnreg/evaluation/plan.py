@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 from attnreg.errors import AttnregError
 from attnreg.evaluation.config import Config
 from attnreg.evaluation.prompts.split import fewer
 from attnreg.evaluation.spelling import read_method, tidy
-from attnreg.evaluation.store import Cell
+from attnreg.evaluation.store import Cell, Store, last_config
 from attnreg.measure.asked import Prompt
 from attnreg.records import UNMODIFIED
 
 
-def prompts_of(config: Config) -> list[Prompt]:
+class Held(NamedTuple):
+    """What a run knows of its prompts."""
+
+    names: Collection[str]
+    """Sets and files that it was last asked for."""
+    prompts: Sequence[Prompt]
+    """All of its prompts, whatever they are from."""
+
+    def gone(self, config: Config) -> list[str]:
+        """Those of a configuration's files that the run was made from and that are not here any more."""
+        from attnreg.evaluation.prompts.registry import file_of
+
+        files = {name: file_of(name) for name in config.prompts if name in self.names}
+        return [name for name, file in files.items() if file is not None and not file.exists()]
+
+
+def held_by(folder: str | Path) -> Held | None:
+    """What the run in a folder knows of its prompts; `None` if there is no run."""
+    if (before := last_config(folder)) is None:
+        return None
+    names = before["prompts"]
+    return Held(names if isinstance(names, list) else [], Store(folder).prompts())
+
+
+def named_anywhere(config: Config) -> Config:
+    """The same, with files of prompts named from the root, so that the run can be taken up from another folder."""
+    from attnreg.evaluation.prompts.registry import absolute
+
+    return replace(config, prompts=tuple(dict.fromkeys(map(absolute, config.prompts))))
+
+
+def prompts_of(config: Config, held: Held | None = None) -> list[Prompt]:
     """The prompts of every set that a configuration names, in order.
 
+    held: what a run holds already; of its files those that are not here any more are not needed again.
     Where a text stands twice, the first counts: the picture is the same. Raises `AttnregError` if a set cannot be had.
     """
     from attnreg.evaluation.prompts.registry import prompt_set
 
-    every = [
-        prompt
-        for name in config.prompts
-        for prompt in prompt_set(
-            name, config.prompt_seed, config.limit, half=config.half, find_things=config.find_things
-        )
-    ]
+    every: list[Prompt] = []
+    for name in config.prompts:
+        if held and name in held.gone(config):
+            every += held.prompts
+        else:
+            every += prompt_set(
+                name, config.prompt_seed, config.limit, half=config.half, find_things=config.find_things
+            )
     return list({prompt.text: prompt for prompt in reversed(every)}.values())[::-1]
 
 

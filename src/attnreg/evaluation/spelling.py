@@ -5,9 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
+from attnreg.limits import MOST_NAMES
+from attnreg.shown import told
+
+LONGEST = 2_000
+"""Letters of a method with all its settings."""
 
 
 class Spelled(NamedTuple):
@@ -24,6 +30,8 @@ def read_method(text: str) -> list[Spelled]:
 
     Raises `AttnregError` if it is written otherwise.
     """
+    if len(text) > LONGEST:
+        raise _misspelt(text)
     parts, rest = [], text.strip()
     while True:
         found = re.match(r"[A-Za-z0-9][\w:.-]*", rest)
@@ -42,8 +50,21 @@ def read_method(text: str) -> list[Spelled]:
 
 
 def split_methods(text: str) -> list[str]:
-    """Several methods in one text, separated by commas: those inside parentheses separate nothing."""
-    return [part for part in (one.strip() for one in re.split(r",(?![^()]*(?:\([^()]*\)[^()]*)*\))", text)) if part]
+    """Several methods in one text, separated by commas: those inside parentheses separate nothing.
+
+    Raises `AttnregError` for more than `MOST_NAMES`.
+    """
+    ends, depth = [-1], 0
+    for found in re.finditer(r"[(),]", text):
+        if found[0] != ",":
+            depth += 1 if found[0] == "(" else -1
+        elif depth <= 0:
+            ends.append(found.start())
+    parts = [text[start + 1 : end].strip() for start, end in pairwise([*ends, len(text)])]
+    named = [part for part in parts if part]
+    if len(named) > MOST_NAMES:
+        raise AttnregError(f"methods: expected at most {MOST_NAMES:,}, got {len(named):,}; name fewer")
+    return named
 
 
 def write_method(parts: list[Spelled]) -> str:
@@ -99,10 +120,13 @@ def _settings(rest: str, text: str) -> tuple[dict[str, Any], str]:
     for end in (index for index, sign in enumerate(rest, start=1) if sign == ")"):
         try:  # the first closing one that leaves a whole expression: others are inside tuples or texts
             call = ast.parse(f"method{rest[:end]}", mode="eval").body
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: parentheses without end
             continue
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             break
+        names = [str(keyword.arg) for keyword in call.keywords]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise AttnregError(f"expected every setting once, got {twice[0]} twice in {told(text)}; keep one of them")
         return {str(keyword.arg): _value(keyword.value, text) for keyword in call.keywords}, rest[end:].lstrip()
     raise _misspelt(text)
 
@@ -114,12 +138,12 @@ def _value(node: ast.expr, text: str) -> Any:
         return tuple(_value(one, text) for one in node.elts)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         raise _misspelt(text) from None
 
 
 def _misspelt(text: str) -> AttnregError:
     return AttnregError(
-        f"expected a method such as attention-regulation, attention-regulation(strength=0.5) or a+b, got {text!r}; "
+        f"expected a method such as attention-regulation, attention-regulation(strength=0.5) or a+b, got {told(text)}; "
         "write it so"
     )

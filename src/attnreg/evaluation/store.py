@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -10,11 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from attnreg.errors import AttnregError
 from attnreg.evaluation.pictures import Pictures
-from attnreg.evaluation.schema import connect_to_read, has_table
-from attnreg.evaluation.working_copy import database_here, fetch, is_remote, is_there
+from attnreg.evaluation.places import database_here, is_remote, run_folder
+from attnreg.evaluation.schema import NoRunError, connect_to_read, has_table, reported
+from attnreg.evaluation.working_copy import fetch
 from attnreg.measure.asked import Prompt, Relation, Thing
+from attnreg.reading import RECIPE, json_of
 from attnreg.records import Map, Record
+from attnreg.shown import told
 
 
 class Cell(NamedTuple):
@@ -52,14 +56,15 @@ class Store:
 
         Raises `AttnregError` if there is no run.
         """
-        self.folder = str(folder)
+        self.folder = run_folder(folder)
         self.pictures = Pictures(self.folder)
         with self._reading():
             pass
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with ExitStack() as stack:
+        """A connection, and around it what is made of its rows: whatever is wrong with them is told in one line."""
+        with reported(self.folder), _rows_of(self.folder), ExitStack() as stack:
             if is_remote(self.folder):
                 database = fetch(self.folder, Path(stack.enter_context(TemporaryDirectory())))
             else:
@@ -75,37 +80,35 @@ class Store:
                 "USING (prompt, seed, method, model, picture) ORDER BY judge"
             ):
                 given = scores.setdefault(Cell(*cell), {})
-                given.update({f"{judge}/{name}": value for name, value in json.loads(told).items()})
+                given.update({f"{judge}/{name}": _number(value) for name, value in _read(told).items()})
             rows = connection.execute(
                 "SELECT prompt, seed, method, model, picture, seconds, peak_bytes, body FROM wanted "
                 "JOIN drawings USING (prompt, seed, method, model) JOIN prompts ON text = prompt ORDER BY wanted.place"
-            ).fetchall()
-        return [
-            Record(
-                prompt=prompt,
-                category=json.loads(body).get("category", ""),
-                seed=seed,
-                method=method,
-                model=model,
-                picture=picture,
-                seconds=seconds,
-                peak_bytes=peak,
-                scores=scores.get(Cell(prompt, seed, method, model), {}),
             )
-            for prompt, seed, method, model, picture, seconds, peak, body in rows
-        ]
+            return [
+                Record(
+                    prompt=prompt,
+                    category=prompt_of(body).category,
+                    seed=seed,
+                    method=method,
+                    model=model,
+                    picture=picture,
+                    seconds=_number(seconds),
+                    peak_bytes=peak if peak is None else int(_number(peak)),
+                    scores=scores.get(Cell(prompt, seed, method, model), {}),
+                )
+                for prompt, seed, method, model, picture, seconds, peak, body in rows
+            ]
 
     def prompts(self) -> list[Prompt]:
         """Every prompt of the run, with what is known of its meaning."""
-        return [prompt_of(body) for body in self._bodies()]
+        with self._reading() as connection:
+            return [prompt_of(body) for body in _bodies(connection)]
 
     def prompt_objects(self) -> list[Mapping[str, Any]]:
         """The same as plain JSON objects."""
-        return [json.loads(body) for body in self._bodies()]
-
-    def _bodies(self) -> list[str]:
         with self._reading() as connection:
-            return [body for (body,) in connection.execute("SELECT body FROM prompts ORDER BY place")]
+            return [{**_read(body), "text": prompt_of(body).text} for body in _bodies(connection)]
 
     def picture(self, sha: str) -> bytes | None:
         """The PNG of a record's `picture`; `None` if it is lost or damaged (the next `bench run` draws it again)."""
@@ -115,7 +118,7 @@ class Store:
         """For each regulated picture: target -> its mean attention without and with the edit."""
         with self._reading() as connection:
             return {
-                Cell(*cell): {name: (before, after) for name, (before, after) in json.loads(told).items()}
+                Cell(*cell): {name: (_number(before), _number(after)) for name, (before, after) in _read(told).items()}
                 for *cell, told in connection.execute(
                     "SELECT prompt, seed, method, model, attention FROM drawings WHERE attention != '{}'"
                 )
@@ -127,7 +130,7 @@ class Store:
             if not has_table(connection, "maps"):  # drawn by a release that kept none
                 return {}
             return {
-                Cell(*cell): {name: (before, after) for name, (before, after) in json.loads(told).items()}
+                Cell(*cell): {name: (before, after) for name, (before, after) in _read(told).items()}
                 for *cell, told in connection.execute(
                     "SELECT prompt, seed, method, model, maps FROM maps "
                     "JOIN drawings USING (prompt, seed, method, model, picture) WHERE maps != '{}'"
@@ -149,7 +152,7 @@ class Store:
         """Who asked for what, and when: the last one holds the configuration and the releases in use now."""
         with self._reading() as connection:
             return [
-                Sitting(began, command, json.loads(config), json.loads(versions))
+                Sitting(began, command, _read(config), _read(versions))
                 for began, command, config, versions in connection.execute(
                     "SELECT began, command, config, versions FROM sittings ORDER BY rowid"
                 )
@@ -158,7 +161,7 @@ class Store:
     def facts(self) -> dict[str, Any]:
         """What holds for every picture of the run: the settings of the drawing, digests of the models."""
         with self._reading() as connection:
-            return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
+            return {name: _read(value) for name, value in connection.execute("SELECT name, value FROM facts")}
 
     def left(self) -> int:
         """How many pictures were asked for and are neither drawn nor failed."""
@@ -170,19 +173,49 @@ class Store:
             return int(count)
 
 
+@contextmanager
+def _rows_of(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except AttnregError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise AttnregError(
+            f"expected a run's database as attnreg writes it, got {folder} with {type(error).__name__}: {error}; "
+            "restore it, or start a new folder"
+        ) from error
+
+
+def _bodies(connection: sqlite3.Connection) -> list[str]:
+    return [body for (body,) in connection.execute("SELECT body FROM prompts ORDER BY place")]
+
+
+def _read(text: str) -> Any:
+    return json_of(text, "a run's database", RECIPE)
+
+
+def _number(value: Any) -> float:
+    """A number that a report may reckon with. Raises `ValueError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{told(value)} where a number should be")
+    return value
+
+
 def last_config(folder: str | Path) -> dict[str, Any] | None:
     """What was last asked of a run; `None` if there is no run, or nothing was asked yet but to take pictures in."""
-    there = is_there(str(folder)) if is_remote(str(folder)) else database_here(str(folder)).exists()
-    sittings = Store(folder).sittings() if there else []
+    try:
+        sittings = Store(folder).sittings()
+    except NoRunError:
+        return None
     return next((one.config for one in reversed(sittings) if "prompts" in one.config), None)
 
 
 def prompt_of(body: str) -> Prompt:
     """A prompt from the JSON of its `dataclasses.asdict`."""
-    told: dict[str, Any] = json.loads(body)
-    things = tuple(Thing(**{name: _tuples(value) for name, value in thing.items()}) for thing in told.pop("things"))
-    relations = tuple(Relation(**relation) for relation in told.pop("relations"))
-    return Prompt(things=things, relations=relations, **{name: _tuples(value) for name, value in told.items()})
+    known: dict[str, Any] = _read(body)
+    things = tuple(Thing(**{name: _tuples(value) for name, value in thing.items()}) for thing in known.pop("things"))
+    relations = tuple(Relation(**relation) for relation in known.pop("relations"))
+    return Prompt(things=things, relations=relations, **{name: _tuples(value) for name, value in known.items()})
 
 
 def _tuples(value: Any) -> Any:

@@ -16,43 +16,26 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
-from attnreg.errors import AttnregError
 from attnreg.evaluation.pictures import digest
-from attnreg.evaluation.schema import DATABASE, TABLES, check_version, has_table
+from attnreg.evaluation.places import place_of, reaching
+from attnreg.evaluation.schema import DATABASE, TABLES, NoRunError, check_version, has_table
+from attnreg.reading import path_of
 
 SNAPSHOT_SECONDS = 30.0
 LOCAL_ONLY = ("claims",)
 """Tables that mean something only on the machine where they were written."""
 
 
-def is_remote(folder: str) -> bool:
-    """Whether a folder is anything but a path of this machine."""
-    return "://" in folder and not isinstance(_place(folder)[0], LocalFileSystem)
-
-
-def database_here(folder: str) -> Path:
-    """Where the database of a folder of this machine lies, or would; the folder may be written as "file://..."."""
-    return Path(_place(folder)[1] if "://" in folder else folder).expanduser() / DATABASE
-
-
-def is_there(folder: str) -> bool:
-    """Whether a run lies in a remote folder."""
-    return _stored(folder) is not None
-
-
 def cache_folder() -> Path:
     """Where working copies lie: `$XDG_CACHE_HOME/attnreg/runs`, by default under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "attnreg" / "runs"
+    return path_of(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "attnreg" / "runs"
 
 
 def fetch(folder: str, into: Path) -> Path:
     """The stored database, copied into a folder of this machine, to be read. Raises `AttnregError` if there is none."""
     content = _stored(folder)
     if content is None:
-        raise AttnregError(
+        raise NoRunError(
             f"expected a run's folder, got {folder}, which holds no {DATABASE}; check the address, or make a run there"
         )
     path = into / DATABASE
@@ -109,33 +92,17 @@ class WorkingCopy:
                     snapshot.execute(f"DELETE FROM {table}")
                 snapshot.commit()
                 snapshot.execute("PRAGMA journal_mode = DELETE")
-            system, root = _place(self.folder)
-            try:
+            system, root = place_of(self.folder)
+            with reaching(self.folder):
                 system.pipe_file(f"{root.rstrip('/')}/{DATABASE}", path.read_bytes())
-            except OSError as error:
-                raise AttnregError(
-                    f"expected to write to {self.folder}, got {error.strerror or error}; "
-                    "give the same command again when it can be reached: what is drawn is kept"
-                ) from error
         self._last = time.monotonic()
 
 
-def _place(folder: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    try:
-        system, root = fsspec.core.url_to_fs(folder)
-    except (ImportError, ValueError) as error:
-        raise AttnregError(
-            f"expected a folder that can be reached, got {folder!r} ({error}); pip install 'attnreg[scale]' for S3"
-        ) from error
-    return system, root
-
-
 def _stored(folder: str) -> bytes | None:
-    system, root = _place(folder)
+    system, root = place_of(folder)
     try:
-        content: bytes = system.cat_file(f"{root.rstrip('/')}/{DATABASE}")
+        with reaching(folder):
+            content: bytes = system.cat_file(f"{root.rstrip('/')}/{DATABASE}")
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise AttnregError(f"expected {folder} to be reached, got {error}; check the address and the keys") from error
     return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Scores
 from attnreg.measure.likeness import pairs
 from attnreg.measure.weights import Weights
+from attnreg.reading import path_of
 from attnreg.types import AttnregError
 
 SHIFT = (-0.030, -0.088, -0.188)
@@ -130,7 +130,7 @@ class PerceptualDistance:
 
     def __init__(self, weights: Weights) -> None:
         place = weights.places["lpips"]
-        file = Path(place).expanduser()
+        file = path_of(place)
         if file.is_dir():
             file = file / "lpips.safetensors"
         if not file.is_file():

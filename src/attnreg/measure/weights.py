@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.devices import check_device
+from attnreg.reading import path_of
 from attnreg.types import AttnregError
 
 Source = str | Path | Mapping[str, str | Path] | None
@@ -78,7 +79,7 @@ class Weights:
     def _find(self, network: str) -> tuple[str, dict[str, Any]]:
         """A directory or hub id, and what `from_pretrained` must know of it."""
         place = self.places[network]
-        folder = Path(place).expanduser()
+        folder = path_of(place)
         name, _, revision = place.partition("@")
         if folder.is_dir():
             return str(folder), {"local_files_only": True}
@@ -94,7 +95,7 @@ class Weights:
         """The error to raise for one that a library raised while it opened a network."""
         place = self.places[network]
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if Path(place).expanduser().is_dir():
+        if path_of(place).is_dir():
             remedy = "check the directory"
         else:
             remedy = "check the id and the network" if self.download else "give a directory, or allow the download"

@@ -13,6 +13,7 @@ import torch
 
 from attnreg.devices import check_device
 from attnreg.models.about import POCKET, POCKET_NAME
+from attnreg.reading import path_of
 from attnreg.types import AttnregError
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -91,7 +92,7 @@ def _no_surprise_at_small_autoencoders() -> Iterator[None]:
 
 def folder_of(model: str) -> Path:
     """Where a model of that name lies, or would lie if it is a directory at all."""
-    return POCKET if model == POCKET_NAME else Path(model).expanduser()
+    return POCKET if model == POCKET_NAME else path_of(model)
 
 
 def check_directory(folder: Path) -> None:

@@ -75,7 +75,7 @@ class ProbabilityEdit(Protocol):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names or regular expressions of the layers it works in."""
+        """Names of the layers, or patterns of them, it works in."""
 
     def __call__(
         self,
@@ -144,7 +144,7 @@ class LatentEdit(Protocol):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names or regular expressions of the layers whose attention is looked at."""
+        """Names of the layers, or patterns of them, whose attention is looked at."""
 
     @property
     def needs_self(self) -> bool:

@@ -89,7 +89,7 @@ class AttentionEdit(Gated, Protocol):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names or regular expressions of the layers over the text; those over the picture are their neighbours."""
+        """Names of the layers, or patterns of them, over the text; those over the picture are their neighbours."""
 
     def over_text(self, logits: Logits, words: Sequence[PromptWords], moment: Moment, memory: dict[str, Any]) -> Edited:
         """The edited softmax of logits over the text; arguments as in `edit.LogitEdit`."""
@@ -147,7 +147,7 @@ class StartEdit(Gated, Protocol):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names or regular expressions of the layers whose attention is looked at."""
+        """Names of the layers, or patterns of them, whose attention is looked at."""
 
     @property
     def noise(self) -> float:

@@ -11,16 +11,23 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
+from attnreg.reading import json_of, path_of, text_of
 from attnreg.records import Record
 from attnreg.report.run import Run
+from attnreg.seeds import seed_of
+from attnreg.shown import cut
+from attnreg.writing import whole_files
 
 BESIDE = "pictures.jsonl"
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\s*(\..*)?$", re.IGNORECASE
+)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -52,41 +59,51 @@ def export_layout(run: Run, layout: str, folder: Path, method: str, model: str |
     run, or the folder already holds something (other pictures there would be judged as well).
     """
     plan, records = LAYOUTS[layout], _chosen(run, method, model)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AttnregError(f"expected a new or empty folder, got {folder}; choose another, or empty it")
     numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(record.prompt for record in records))}
     records.sort(key=lambda record: (numbers[record.prompt], record.seed))
     places = [plan.place(numbers[r.prompt], r.prompt, i, r.seed) for i, r in enumerate(records)]
     _check(places, records)
     asked = _asked(run, numbers) if layout == "geneval" else {}
-    written = []
-    for record, place in zip(records, places, strict=True):
-        data = run.picture(record.picture)
-        if data is None:
-            raise AttnregError(
-                f"expected the picture of {record.prompt!r}, seed {record.seed}, got none in the run; "
-                "give attnreg bench run again: it draws what is lost"
-            )
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        written.append(Found(record.prompt, record.seed, path, record.method))
-    for prompt, told in asked.items():
-        own = folder / f"{numbers[prompt]:05}"
-        (own / "metadata.jsonl").write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
-        _grid([found.picture for found in written if found.prompt == prompt]).save(own / "grid.png")
-    lines = (
-        json.dumps(
-            {
-                "prompt": r.prompt, "seed": r.seed, "picture": place, "method": r.method, "model": r.model,
-                "sha256": r.picture,
-            },
-            ensure_ascii=False,
-        )
-        for r, place in zip(records, places, strict=True)
-    )  # fmt: skip
-    (folder / BESIDE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return written
+    shown: dict[str, list[bytes]] = {}
+    try:
+        with whole_files() as write:
+            for record, place in zip(records, places, strict=True):
+                data = run.picture(record.picture)
+                if data is None:
+                    raise AttnregError(
+                        f"expected the picture of {record.prompt!r}, seed {record.seed}, got none in the run; "
+                        "give attnreg bench run again: it draws what is lost"
+                    )
+                write(folder / place, data)
+                if record.prompt in asked:
+                    shown.setdefault(record.prompt, []).append(data)
+            for prompt, told in asked.items():
+                own = folder / f"{numbers[prompt]:05}"
+                write(own / "metadata.jsonl", _json_lines([told]))
+                write(own / "grid.png", _grid(shown.pop(prompt)))
+            write(folder / BESIDE, _json_lines(_beside(r, place) for r, place in zip(records, places, strict=True)))
+    except OSError as error:
+        raise AttnregError(
+            f"expected to write {len(records)} pictures to {folder}, got {error.strerror or error}; nothing was kept: "
+            "make room, or choose another folder"
+        ) from error
+    return [
+        Found(record.prompt, record.seed, folder / place, record.method)
+        for record, place in zip(records, places, strict=True)
+    ]
+
+
+def _beside(r: Record, place: str) -> dict[str, Any]:
+    """What `pictures.jsonl` tells of a picture."""
+    return {
+        "prompt": r.prompt, "seed": r.seed, "picture": place, "method": r.method, "model": r.model, "sha256": r.picture
+    }  # fmt: skip
+
+
+def _json_lines(rows: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
 
 
 def read_layout(layout: str, folder: Path, method: str | None = None) -> list[Found]:
@@ -148,6 +165,12 @@ def file_name(prompt: str) -> str:
     return name if name.strip(". ") else f"prompt{name}"
 
 
+def folder_name(prompt: str) -> str:
+    """A prompt as the whole name of a folder: Windows takes no dot at its end, and no name of a device."""
+    name = re.sub(r"[. ]+$", lambda end: "-" * len(end[0]), file_name(prompt))
+    return f"prompt-{name}" if _DEVICE.match(name) else name
+
+
 def _asked(run: Run, numbers: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """What GenEval's judge is told of each prompt: the classes to find, how many, their colours and places."""
     known = {str(prompt["text"]): prompt for prompt in run.prompts}
@@ -171,30 +194,36 @@ def _asked(run: Run, numbers: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def _grid(paths: Sequence[Path]) -> Any:
+def _grid(pngs: Sequence[bytes]) -> bytes:
+    """Pictures side by side, as a PNG."""
     from PIL import Image  # the command line lists the layouts without waiting for it
 
-    pictures = [Image.open(io.BytesIO(path.read_bytes())).convert("RGB") for path in paths]
+    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
     wide, tall = max(one.width for one in pictures), max(one.height for one in pictures)
     grid = Image.new("RGB", (wide * len(pictures), tall))
     for i, one in enumerate(pictures):
         grid.paste(one, (i * wide, 0))
-    return grid
+    made = io.BytesIO()
+    grid.save(made, format="PNG")
+    return made.getvalue()
 
 
 def _read_beside(beside: Path, method: str | None) -> list[Found]:
     found = []
     root = beside.parent.resolve()
-    for number, line in enumerate(beside.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_of(beside).split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            told = json.loads(line)
-            path = beside.parent / told["picture"]
-            found.append(Found(str(told["prompt"]), int(told["seed"]), path, method or str(told["method"])))
+            told = json_of(line, "")
+            path = beside.parent / path_of(told["picture"])
+            named = str(told["prompt"]), seed_of(told["seed"]), path, method or str(told["method"])
         except (ValueError, KeyError, TypeError) as error:
             raise AttnregError(
-                f"expected prompt, seed, picture and method in line {number} of {beside}, got {line[:60]!r}; "
-                "export again, or remove that file"
+                f"expected prompt, seed, picture and method in line {number} of {beside}, got {line[:60]!r} "
+                f"({cut(str(error))}); export again, or remove that file"
             ) from error
+        found.append(Found(*named))
         if not path.resolve().is_relative_to(root) or not path.is_file():
             raise AttnregError(
                 f"expected a picture inside {root}, got {told['picture']!r} in line {number} of {beside}; export again"
@@ -206,18 +235,22 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
 
 
+def _numbered(folder: Path) -> list[Path]:
+    return [path for path in _pictures(folder) if path.stem.isdecimal()]
+
+
 def _read_geneval(folder: Path) -> list[tuple[str, int, Path]]:
     found = []
     for own in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()):
         if not (own / "samples").is_dir():
             continue
         try:
-            prompt = str(json.loads((own / "metadata.jsonl").read_text(encoding="utf-8"))["prompt"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            prompt = str(json_of(text_of(own / "metadata.jsonl"), "metadata")["prompt"])
+        except (ValueError, KeyError, TypeError) as error:
             raise AttnregError(
-                f'expected "prompt" in {own / "metadata.jsonl"}, got none ({error}); mend that file'
+                f'expected "prompt" in {own / "metadata.jsonl"}, got none ({cut(str(error))}); mend that file'
             ) from error
-        found += [(prompt, int(path.stem), path) for path in _pictures(own / "samples") if path.stem.isdecimal()]
+        found += [(prompt, seed_of(int(path.stem)), path) for path in _numbered(own / "samples")]
     return found
 
 
@@ -238,10 +271,9 @@ def _read_compbench(folder: Path) -> list[tuple[str, int, Path]]:
 
 def _read_attend_and_excite(folder: Path) -> list[tuple[str, int, Path]]:
     return [
-        (own.name, int(path.stem), path)
+        (own.name, seed_of(int(path.stem)), path)
         for own in sorted(path for path in folder.iterdir() if path.is_dir())
-        for path in sorted(_pictures(own), key=lambda path: (len(path.stem), path.stem))
-        if path.stem.isdecimal()
+        for path in sorted(_numbered(own), key=lambda path: (len(path.stem), path.stem))
     ]
 
 
@@ -259,7 +291,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "attend-and-excite": Layout(
         "PROMPT/SEED.png",
-        lambda _, prompt, __, seed: f"{file_name(prompt)}/{seed}.png",
+        lambda _, prompt, __, seed: f"{folder_name(prompt)}/{seed}.png",
         _read_attend_and_excite,
     ),
 }

@@ -16,6 +16,7 @@ from attnreg.report.run import Run
 from attnreg.report.summary import Summary, beyond_chance, result_of, summarise, verdict
 from attnreg.report.wishes import Wishes
 from attnreg.report.wording import EXTRA, count, listed, probability, seconds
+from attnreg.shown import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,7 +41,7 @@ def page(run: Run, wishes: Wishes | None = None, summaries: Sequence[Summary] | 
     gallery = Gallery(run.picture, [sha for one in chosen for sha in one.pictures], wishes.budget)
     panels = [panel_of(run, summary, one, gallery, wishes) for summary, one in zip(summaries, chosen, strict=True)]
     title = run.title or "Which method shows what the prompt asks for"
-    return environment.get_template("page.html.jinja").render(
+    made = environment.get_template("page.html.jinja").render(
         title=title,
         extra=EXTRA,
         eyebrow=_eyebrow(run),
@@ -60,6 +61,7 @@ def page(run: Run, wishes: Wishes | None = None, summaries: Sequence[Summary] | 
         notes=_notes(summaries, wishes),
         foot="Made by attnreg. This file is complete: it loads nothing, runs no script and can be sent as it is.",
     )
+    return visible(made)
 
 
 def _environment() -> Environment:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from attnreg.errors import AttnregError
 from attnreg.records import UNMODIFIED, Map, Record
+from attnreg.shown import told
 
 
 class Key(NamedTuple):
@@ -101,14 +102,27 @@ def headline(records: Sequence[Record], wanted: str | None = None) -> str:
     `wanted` may leave out the judge's name where that is clear. Raises `AttnregError` if there is no such score.
     """
     names = scores_of(records)
-    listed = ", ".join(names) or "none at all"
-    if wanted is None:
-        if not names:
-            raise AttnregError("expected records with scores, got none; judge the pictures first (--judges)")
-        return next((name for name in names if name.endswith("all things")), names[0])
+    if wanted is not None:
+        return _named("score", names, wanted)
+    if not names:
+        raise AttnregError("expected records with scores, got none; judge the pictures first (--judges)")
+    return next((name for name in names if name.endswith("all things")), names[0])
+
+
+def distance_of(records: Sequence[Record], wanted: str | None = None) -> str | None:
+    """The distance that the report tells: the one asked for, else the first, `None` if there is none.
+
+    `wanted` as for `headline`. Raises `AttnregError` if there is no such distance.
+    """
+    names = scores_of(records, distances=True)
+    return _named("distance", names, wanted) if wanted is not None else next(iter(names), None)
+
+
+def _named(what: str, names: Sequence[str], wanted: str) -> str:
     fitting = [name for name in names if name == wanted] or [name for name in names if name.split("/")[-1] == wanted]
     if len(fitting) != 1:
-        raise AttnregError(f"expected the name of one score, got {wanted!r}; the run has: {listed}")
+        listed = ", ".join(names) or "none at all"
+        raise AttnregError(f"expected the name of one {what}, got {told(wanted)}; the run has: {listed}")
     return fitting[0]
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from attnreg.records import UNMODIFIED, Record
 from attnreg.report.cost import extra_time
-from attnreg.report.run import Run, headline, is_yes_no, scores_of
+from attnreg.report.run import Run, distance_of, headline, is_yes_no, scores_of
 from attnreg.report.wording import Unit, count, listed, unit_for
 from attnreg.statistics import Comparison, Interval, bootstrap, compare, holm, line_up, per_prompt
 
@@ -97,8 +97,7 @@ def summarise(
     """
     records = run.of(model)
     score = headline(records, score)
-    distances = scores_of(records, distances=True)
-    distance = distance or (distances[0] if distances else None)
+    distance = distance_of(records, distance)
     methods = run.methods(model)
     by_method = {method: [record for record in records if record.method == method] for method in methods}
     baseline = by_method.get(UNMODIFIED, [])

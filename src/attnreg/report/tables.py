@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +12,10 @@ from attnreg.errors import AttnregError
 from attnreg.records import UNMODIFIED, Record
 from attnreg.report.summary import Row, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
+from attnreg.shown import visible
+from attnreg.spreadsheet import csv_of
 from attnreg.statistics import Interval
+from attnreg.writing import write_file
 
 BEGIN, END = "<!-- attnreg table: begin -->", "<!-- attnreg table: end -->"
 """What stands between these two lines of a README is written by `attnreg bench table`."""
@@ -65,16 +67,12 @@ def record_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated, with a head; nothing is written where a value is not known."""
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    """Comma-separated, with a head; nothing is written where a value is not known. No cell is a formula."""
+    return csv_of(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """One Parquet file. Raises `AttnregError` if pyarrow is not installed."""
+    """One Parquet file. Raises `AttnregError` if pyarrow is not installed, or the file cannot be written."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -82,7 +80,9 @@ def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
         raise AttnregError(
             "expected pyarrow for Parquet, which is not installed; pip install pyarrow, or choose --format csv"
         ) from error
-    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    made = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), made)
+    write_file(path, made.getvalue())
 
 
 def to_markdown(summaries: Sequence[Summary]) -> str:
@@ -173,7 +173,7 @@ def markdown_safe(cell: str) -> str:
     # would take for emphasis in pairs.
     for sign in ("\\", "|", "*", "_", "<"):
         cell = cell.replace(sign, "\\" + sign)
-    return cell
+    return " ".join(visible(cell).split("\n"))
 
 
 LATEX = {
@@ -185,7 +185,7 @@ LATEX = {
 
 def latex_safe(text: str) -> str:
     """Text with everything that means something to TeX spelled out."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
+    return "".join(LATEX.get(sign, sign) for sign in visible(text))
 
 
 def _latex(summary: Summary) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from attnreg.errors import AttnregError
+from attnreg.report.layouts import file_name
 from attnreg.report.run import Run
 from attnreg.report.sheets import drawn_prompts
 from attnreg.report.summary import Summary
@@ -95,7 +96,7 @@ class TensorBoardTracker:
     def __init__(self, project: str, name: str, folder: Path) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(logdir=str(folder / project / _tag(name)))
+        self._writer = SummaryWriter(logdir=str(folder / project / file_name(_tag(name))))
 
     def settings(self, values: Mapping[str, Any]) -> None:
         """As a text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
@@ -58,9 +59,9 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
 
 
 def select_layers(family: Family, denoiser: nn.Module, wanted: Sequence[str]) -> dict[str, nn.Module]:
-    """The text-attention modules that names, regular expressions, "auto" or "all" select, by name.
+    """The text-attention modules that names, "auto" or "all" select, by name.
 
-    A name selects every layer below it: "up_blocks.1" or "mid_block"; an expression is searched in the full names.
+    A name selects every layer below it: "up_blocks.1" or "mid_block"; in it `*`, `?` and `[...]` stand for letters.
     Raises `AttnregError` that lists the layers there are if one of the words selects nothing.
     """
     layers = {name: module for name, module in denoiser.named_modules() if family.is_text_attention(name, module)}
@@ -71,9 +72,8 @@ def select_layers(family: Family, denoiser: nn.Module, wanted: Sequence[str]) ->
         elif word == "auto":
             found = family.default_layers(denoiser, list(layers))
         else:
-            # A plain name must end where a part of the path ends: up_blocks.1 is no prefix of up_blocks.10.
-            path = re.compile(rf"(^|\.){re.escape(word)}(\.|$)")
-            found = [name for name in layers if path.search(name)] or [name for name in layers if re.search(word, name)]
+            # A name must begin and end where a part of the path does: up_blocks.1 is no prefix of up_blocks.10.
+            found = [name for name in layers if fnmatchcase(f".{name}.", f"*.{word}.*")]
         if not found:
             blocks = dict.fromkeys(re.sub(r"\.(attentions|transformer_blocks)\..*", "", name) for name in layers)
             there = ", ".join(sorted(blocks)) or "(this model has no cross-attention at all)"

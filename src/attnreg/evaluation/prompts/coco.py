@@ -11,6 +11,7 @@ from attnreg.errors import AttnregError
 from attnreg.evaluation.prompts.reading import Place, json_entries
 from attnreg.evaluation.prompts.wording import COLOURS, plural
 from attnreg.measure.asked import Prompt, Thing
+from attnreg.reading import COLLECTION
 
 SALIENT = 0.05
 """Share of the picture that the instances of a category must fill together, to be salient."""
@@ -49,14 +50,17 @@ def coco(path: Path) -> tuple[Prompt, ...]:
     Raises `AttnregError` with file and entry.
     """
     captions, instances = _files(path)
-    names = {row.get("id"): place.text(row, "name") for place, row in json_entries(instances, "categories")}
+    names = {
+        row.get("id"): place.text(row, "name")
+        for place, row in json_entries(instances, "categories", bounds=COLLECTION)
+    }
     sizes: dict[Any, int] = {}
-    for place, row in json_entries(instances, "images"):
+    for place, row in json_entries(instances, "images", bounds=COLLECTION):
         sides: list[Any] = [row.get("height"), row.get("width")]
         place.wants(all(type(side) is int and side > 0 for side in sides), "a height and a width", sides)
         sizes[row.get("id")] = sides[0] * sides[1]
     areas: dict[Any, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for place, row in json_entries(instances, "annotations"):
+    for place, row in json_entries(instances, "annotations", bounds=COLLECTION):
         image, category = row.get("image_id"), row.get("category_id")
         area: Any = row.get("area")
         place.wants(image in sizes, "the image_id of one of the images", image)
@@ -68,7 +72,7 @@ def coco(path: Path) -> tuple[Prompt, ...]:
         image: {name for name, area in of.items() if area >= SALIENT * sizes[image]} for image, of in areas.items()
     }
     made: dict[Any, Prompt] = {}
-    for place, row in json_entries(captions, "annotations"):
+    for place, row in json_entries(captions, "annotations", bounds=COLLECTION):
         image, text = row.get("image_id"), " ".join(place.text(row, "caption").split())
         if image not in made and len(salient.get(image, ())) == 2:
             things = _named(text, salient[image])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 
 from attnreg.errors import AttnregError
-from attnreg.evaluation.prompts.reading import Place, lines, table
+from attnreg.evaluation.prompts.reading import Place, table, texts
 from attnreg.measure.asked import Prompt, Thing
 
 COMPBENCH = ("color", "shape", "texture", "spatial", "3d_spatial", "non_spatial", "numeracy", "complex")
@@ -34,7 +35,7 @@ def compbench(path: Path) -> tuple[Prompt, ...]:
 
 def _compbench_file(path: Path) -> tuple[Prompt, ...]:
     category = re.sub(r"_(val|train)(?=_|$)", "", path.stem)
-    return tuple(Prompt(line, category=category) for _, line in lines(path))
+    return tuple(Prompt(line, category=category) for _, line in texts(path))
 
 
 def partiprompts(path: Path) -> tuple[Prompt, ...]:
@@ -63,7 +64,7 @@ def abc_6k(path: Path) -> tuple[Prompt, ...]:
 
     The categories are "caption" and "swapped". Raises `AttnregError` if the last caption has no partner.
     """
-    listed = list(lines(path))
+    listed = list(texts(path))
     if len(listed) % 2:
         raise listed[-1][0].fault("every caption followed by its swapped one", "an odd number of lines")
     return tuple(Prompt(line, category=("caption", "swapped")[i % 2]) for i, (_, line) in enumerate(listed))
@@ -75,7 +76,7 @@ def cc_500(path: Path) -> tuple[Prompt, ...]:
     A line that does not have this form keeps its text alone. The lines after 446 belong to other sets and are left
     out. The category is "same colour" or "two colours", or "" where the things are not known.
     """
-    return tuple(_concept_conjunction(line) for _, line in list(lines(path))[:CC_500])
+    return tuple(_concept_conjunction(line) for _, line in islice(texts(path), CC_500))
 
 
 def _concept_conjunction(line: str) -> Prompt:

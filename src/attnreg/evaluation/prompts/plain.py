@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
-from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, lines, table
+from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, table, texts
 from attnreg.measure.asked import Prompt, Relation, Thing
+from attnreg.reading import check_value, json_of
+from attnreg.shown import told
+from attnreg.spreadsheet import csv_of
+from attnreg.writing import write_file
 
 KNOWN = ("things", "relations", "questions", "choices", "parents")
 """What besides text and category can be known of a prompt; in a table each is a column of JSON, or empty."""
@@ -22,7 +24,7 @@ TEXT = ("prompt", "text", "caption")
 
 def read_text(path: Path) -> tuple[Prompt, ...]:
     """One prompt a line; blank lines are left out. Nothing but the text is known."""
-    return tuple(Prompt(line) for _, line in lines(path))
+    return tuple(Prompt(line) for _, line in texts(path))
 
 
 def read_table(path: Path) -> tuple[Prompt, ...]:
@@ -35,10 +37,7 @@ def read_table(path: Path) -> tuple[Prompt, ...]:
         known = {}
         for name in KNOWN:
             if row.get(name, "").strip():
-                try:
-                    known[name] = json.loads(row[name])
-                except ValueError as error:
-                    raise place.fault(f"JSON in the column {name!r}", f"{row[name]!r} ({error})") from error
+                known[name] = json_of(row[name], f"{place}, column {name!r}")
         text = place.text(row, *TEXT)
         made.append(_prompt(place, {**known, "prompt": text, "category": row.get("category", "")}))
     return _some(path, made)
@@ -120,10 +119,9 @@ def write(prompts: Sequence[Prompt], path: Path) -> None:
     formats: dict[str, Callable[[Sequence[Prompt]], str]] = {".txt": _text, ".csv": _table, ".jsonl": _json}
     if path.suffix.lower() not in formats:
         raise AttnregError(f"expected a file name that ends in {', '.join(formats)}, got {path}; choose one of them")
-    try:
-        path.write_bytes(formats[path.suffix.lower()](prompts).encode("utf-8"))
-    except OSError as error:
-        raise AttnregError(f"expected a file that can be written, got {path}: {error.strerror}") from error
+    for prompt in prompts:
+        check_value(list(asdict(prompt).values()), told(prompt.text, 60))
+    write_file(path, formats[path.suffix.lower()](prompts))
 
 
 def _text(prompts: Sequence[Prompt]) -> str:
@@ -136,13 +134,15 @@ def _text(prompts: Sequence[Prompt]) -> str:
 def _table(prompts: Sequence[Prompt]) -> str:
     rows = [_row(prompt) for prompt in prompts]
     filled = [name for name in KNOWN if any(row.get(name) for row in rows)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(["prompt", "category", *filled])
-    for row in rows:
-        cells = [json.dumps(row[name], ensure_ascii=False) if name in row else "" for name in filled]
-        writer.writerow([row["prompt"], row.get("category", ""), *cells])
-    return out.getvalue()
+    cells = [
+        [
+            row["prompt"],
+            row.get("category", ""),
+            *(json.dumps(row[name], ensure_ascii=False) if name in row else "" for name in filled),
+        ]
+        for row in rows
+    ]
+    return csv_of(["prompt", "category", *filled], cells, quote_all=True)
 
 
 def _json(prompts: Sequence[Prompt]) -> str:

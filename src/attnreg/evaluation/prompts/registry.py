@@ -25,6 +25,7 @@ from attnreg.evaluation.prompts.found import with_things
 from attnreg.evaluation.prompts.split import fewer, halves
 from attnreg.measure.asked import Prompt
 from attnreg.models.about import POCKET
+from attnreg.reading import path_of
 
 Takes = Literal["parts", "model", "file"]
 
@@ -75,14 +76,14 @@ def _similar(_: int, text: str) -> tuple[Prompt, ...]:
 
 def _of_model(make: Callable[..., tuple[Prompt, ...]], *, seeded: bool = True) -> Callable[..., tuple[Prompt, ...]]:
     def prompts(seed: int, text: str) -> tuple[Prompt, ...]:
-        folder = Path(text).expanduser() if text else POCKET
+        folder = path_of(text) if text else POCKET
         return make(seed, folder) if seeded else make(folder)
 
     return prompts
 
 
 def _of_file(read: Callable[[Path], tuple[Prompt, ...]]) -> Callable[[int, str], tuple[Prompt, ...]]:
-    return lambda _, text: read(Path(text).expanduser())
+    return lambda _, text: read(path_of(text))
 
 
 _AE_PARTS = (*attend_and_excite.PARTS, "articles")
@@ -194,11 +195,28 @@ def prompt_set(
     return with_things(prompts) if find_things else prompts
 
 
+def file_of(name: str) -> Path | None:
+    """The file or folder that a name of prompts is read from; `None` for sets that are made here."""
+    key, _, rest = name.partition(":")
+    if key in PROMPT_SETS:
+        return path_of(rest) if rest and PROMPT_SETS[key].takes in ("file", "model") else None
+    path = path_of(name)
+    return path if path.suffix.lower() in READERS else None
+
+
+def absolute(name: str) -> str:
+    """The same name of prompts, with the file in it named from the root: it means the same wherever it is said."""
+    file, key = file_of(name), name.partition(":")[0]
+    if file is None:
+        return name
+    return f"{key}:{file.absolute()}" if key in PROMPT_SETS else str(file.absolute())
+
+
 def _resolve(name: str, seed: int) -> tuple[Prompt, ...]:
     key, colon, rest = name.partition(":")
     row = PROMPT_SETS.get(key)
     if row is None:
-        path = Path(name).expanduser()
+        path = path_of(name)
         if path.suffix.lower() in READERS:
             return READERS[path.suffix.lower()](path)
         close = difflib.get_close_matches(key, PROMPT_SETS, n=1)
