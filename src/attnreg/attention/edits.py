@@ -26,11 +26,6 @@ class Edits:
         """The edits there are, by the part they change."""
         return {one.name: edit for one in fields(self) if (edit := getattr(self, one.name)) is not None}
 
-    @property
-    def optional(self) -> bool:
-        """Whether all of them let a prompt be in which no target is found."""
-        return all(getattr(edit, "optional", False) for edit in self.acting.values())
-
 
 KINDS: dict[str, type] = {
     "logits": LogitEdit,

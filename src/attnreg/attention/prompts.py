@@ -9,14 +9,15 @@ from typing import Any
 
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
-from attnreg.targets import TargetSpec, end_of_text, find_targets
+from attnreg.targets import TargetSpec, end_of_text, find_targets, nothing_found
 from attnreg.types import AttnregError
 
 
-def words_of_prompts(
-    pipe: Any, given: dict[str, Any], targets: Any, adjectives: bool, optional: bool
-) -> list[PromptWords | None]:
-    """The words of each prompt that `encode_prompt` is given; `None`, with a warning, where `optional` allows none.
+def words_of_prompts(pipe: Any, given: dict[str, Any], targets: Any, adjectives: bool) -> list[PromptWords | None]:
+    """The words of each prompt that `encode_prompt` is given.
+
+    `None` where nothing is to be heeded: a prompt that names no thing (a warning says so), or an empty list of targets
+    for one of several prompts.
 
     Raises `AttnregError` for a target that cannot be found, and for two prompts that are read as one.
     """
@@ -27,7 +28,8 @@ def words_of_prompts(
             "leave prompt_2 out, or put every word that must be heeded into prompt"
         )
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if targets is None or not any(_is_list(entry) for entry in targets):
+    each_its_own = targets is not None and any(_is_list(entry) for entry in targets)
+    if not each_its_own:
         wanted: Sequence[Sequence[TargetSpec] | None] = [targets] * len(prompts)
     elif len(targets) != len(prompts):
         raise AttnregError(
@@ -36,24 +38,19 @@ def words_of_prompts(
         )
     else:
         wanted = targets
-    return [_words_of(pipe, prompt, named, adjectives, optional) for prompt, named in zip(prompts, wanted, strict=True)]
+    return [
+        None if each_its_own and named is not None and not len(named) else _words_of(pipe, prompt, named, adjectives)
+        for prompt, named in zip(prompts, wanted, strict=True)
+    ]
 
 
-def _words_of(
-    pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool, optional: bool
-) -> PromptWords | None:
-    if optional and wanted is None and not find_phrases(prompt):
-        warnings.warn(f"attnreg: no noun found in {prompt!r}: it is drawn unmodified", stacklevel=2)
+def _words_of(pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool) -> PromptWords | None:
+    if wanted is None and not find_phrases(prompt):
+        warnings.warn(f"attnreg: drawn unmodified: {nothing_found(prompt)}", stacklevel=2)
         return None
     tokenizer = pipe.tokenizer
     if hasattr(pipe, "maybe_convert_prompt"):
-        converted = pipe.maybe_convert_prompt(prompt, tokenizer)
-        if converted != prompt and (not wanted or any(isinstance(spec, str) for spec in wanted)):
-            raise AttnregError(
-                f"expected words of one token sequence each, got {prompt!r}, in which textual inversion writes "
-                f"{converted!r}; name the targets by their token columns: targets=[2, 3]"
-            )
-        prompt = converted
+        prompt = pipe.maybe_convert_prompt(prompt, tokenizer)
     targets = find_targets(prompt, tokenizer, wanted, adjectives=adjectives)
     columns = PromptColumns(
         tuple(target.tokens for target in targets), start_of_text=0, end_of_text=end_of_text(prompt, tokenizer)

@@ -170,7 +170,7 @@ class Run:
     def _words(self, given: dict[str, Any]) -> Words:
         """The words of each prompt that `encode_prompt` is given."""
         if given.get("prompt") is not None:
-            return words_of_prompts(self.pipe, given, self.targets, self.adjectives, self.edits.optional)
+            return words_of_prompts(self.pipe, given, self.targets, self.adjectives)
         raise AttnregError(
             "expected a prompt in words, got prompt_embeds, in which no word can be found; "
             "pass prompt as text, or what pipe.encode_prompt returned while regulated"
@@ -191,8 +191,8 @@ class Run:
         return {image: made for image, made in embedded if made is not None and image not in self._spared}
 
     def _acting(self, step: int) -> list[str]:
-        """The edits that act in a step, by the part of the model that they change; none if all images are spared."""
-        if self._spared and all(one is None for one in self._heeded()):
+        """The edits that act in a step, by the part of the model that they change; none if nothing is to be heeded."""
+        if all(one is None for one in self._heeded()):
             return []
         total = self._total()
         return [
