@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "attnreg"
 
-WORDS = ("words", "phrases", "heads", "targets")
+WORDS = ("words", "phrases", "heads", "targets", "token_spans")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "phrases": ("types", "words"),
     "heads": ("types", "words", "phrases"),
     "targets": ("types", "words", "phrases"),
+    "token_spans": ("words", "targets"),
     "regulation": ("types", "words", "shown"),
     "measure": ("devices", "types", "reading"),
     "models": ("errors", "devices", "types", "reading"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-from attnreg import phrases
+from attnreg.phrases import taggers
 from attnreg.targets import end_of_text, find_targets
 from attnreg.types import AttnregError
 
@@ -85,9 +85,9 @@ SPACE_LESS = {CLIP: "</w>", T5: "▁"}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _textblob_only() -> Iterator[None]:
+def _lexicon_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phrases, "_spacy_english", lambda: None)
+        patch.setattr(taggers, "spacy_english", lambda: None)
         yield
 
 
@@ -231,6 +231,11 @@ def test_found_targets_are_disjoint_ascending_and_found_again_by_name(words: lis
         assert (again.tokens[0], again.tokens[-1]) == (target.tokens[0], target.tokens[-1])
 
 
+def test_what_the_prompt_excludes_is_named_in_a_warning() -> None:
+    with pytest.warns(UserWarning, match="shall not be there: cat; .*negative prompt"):
+        assert columns("a dog without a cat") == {"dog": (2,)}
+
+
 # What is refused, and what the message says to do.
 
 
@@ -269,6 +274,8 @@ def test_found_targets_are_disjoint_ascending_and_found_again_by_name(words: lis
         ("a dog", [32], "got 32 (outside 0 to 31)"),
         ("a dog", [-1], "got -1 (outside 0 to 31)"),
         ("a dog", [()], "got none"),
+        ("a dog", [True], "expected a target as text or as token columns, got True"),
+        ("ein Foto von einem Hund mit Hut", None, "does not look English"),
         ("a dog", [(2, 2)], "expected each token column once, got (2, 2)"),
         ("so it goes", None, "no noun found in 'so it goes'; name the words: targets=[...]"),
         ("", None, "no noun found in ''"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from attnreg.phrases import find_phrases
+from attnreg.phrases import find_phrases, read
 from attnreg.types import AttnregError, Target
 from attnreg.words import Word, numbered, occurrences, split_words
 
@@ -35,7 +35,8 @@ def find_targets(
 
     tokenizer: any fast tokenizer of transformers.
     targets: `None` finds the noun phrases of an English prompt (see `find_phrases`), each occurrence a target of its
-        own, without those that the tokenizer cuts off or has no token for (a warning names them). A string is a word or
+        own, without those that the tokenizer cuts off or has no token for and those that the prompt excludes (a
+        warning names them). A string is a word or
         phrase of the prompt, exactly the words given; where it occurs several times, the first occurrence, unless
         "dog#2" asks for the second. An integer, or several, are token columns as Attend-and-Excite counts them (0 is
         the start token).
@@ -46,7 +47,7 @@ def find_targets(
     A target's text is a specification again: given as a string, "dog#2" finds the same dog.
 
     Raises `AttnregError` for a target the prompt lacks or the tokenizer cut off, for two targets that share tokens, for
-    an empty list, for a prompt without a noun, and for a tokenizer without offsets.
+    an empty list, for a prompt without a noun or in another language, and for a tokenizer without offsets.
     """
     if isinstance(targets, str):
         raise AttnregError(f"expected a list of targets, got the string {targets!r}; write targets=[{targets!r}]")
@@ -62,6 +63,16 @@ def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjective
     found = tuple(_one(encoded, spec) for spec in targets)
     _refuse_overlap(encoded, found)
     return found
+
+
+def nothing_found(prompt: str) -> str:
+    """One line on why a prompt without targets of its own has none, and what to do."""
+    if not read(prompt).is_english:
+        return (
+            f"{prompt!r} does not look English, so no word of it was picked; name the things as the prompt writes "
+            "them: targets=[...]"
+        )
+    return f"no noun found in {prompt!r}; name the words: targets=[...]"
 
 
 def end_of_text(prompt: str, tokenizer: Any, *, max_length: int | None = None) -> int:
@@ -93,13 +104,23 @@ class Encoded:
     """The first character beyond the token limit, or the prompt's length."""
 
     def columns(self, words: Sequence[Word]) -> tuple[int, ...]:
-        """Every column that stands for a part of the words."""
+        """Every column that stands for a part of the words.
+
+        A word that textual inversion made of several vectors is written out in the prompt ("<toy> <toy>_1"): its other
+        vectors are parts of it.
+        """
         spans = [(column, *span) for column, span in enumerate(self.spans) if span is not None]
-        return tuple(
+        held = [
             column
             for column, start, end in spans
             if start < end and any(start < word.end and end > word.start for word in words)
-        )
+        ]
+        for column in tuple(held):
+            further = column + 1
+            while further < len(self.pieces) and self.pieces[further] == f"{self.pieces[column]}_{further - column}":
+                held.append(further)
+                further += 1
+        return tuple(sorted(set(held)))
 
 
 def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
@@ -135,8 +156,9 @@ def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
     found: list[Target] = []
     left_out: list[str] = []
     phrases = find_phrases(encoded.prompt)
+    _warn_of_excluded(encoded.prompt)
     for phrase in phrases:
-        words = (*phrase.adjectives, *phrase.nouns) if adjectives else phrase.nouns
+        words = phrase.words if adjectives else phrase.nouns
         columns = encoded.columns(words)
         taken = {column for target in found for column in target.tokens}
         if words[-1].end <= encoded.cut and columns and not taken.union(encoded.unknown).intersection(columns):
@@ -144,8 +166,10 @@ def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
         else:
             left_out.append(" ".join(word.text for word in words))
     if not found:
-        seen = "that the tokenizer knows and keeps " if phrases else ""
-        raise AttnregError(f"no noun {seen}found in {encoded.prompt!r}; name the words: targets=[...]")
+        unread = (
+            f"no noun that the tokenizer knows and keeps found in {encoded.prompt!r}; name the words: targets=[...]"
+        )
+        raise AttnregError(unread if phrases else nothing_found(encoded.prompt))
     if left_out:
         warnings.warn(
             f"attnreg: not regulated, since the text encoder's {len(encoded.ids)} tokens do not hold them: "
@@ -155,12 +179,22 @@ def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
     return tuple(found)
 
 
+def _warn_of_excluded(prompt: str) -> None:
+    excluded = read(prompt).excluded
+    if excluded:
+        warnings.warn(
+            f"attnreg: not regulated, since the prompt says that it shall not be there: {', '.join(excluded)}; "
+            "a model tends to draw what it reads: put it into the negative prompt instead",
+            stacklevel=2,
+        )
+
+
 def _one(encoded: Encoded, spec: TargetSpec) -> Target:
     if isinstance(spec, str):
         words = _named(encoded, spec)
         return _target(encoded, encoded.columns(words), words)
     columns: list[Any] = [spec] if isinstance(spec, Integral) else list(spec) if isinstance(spec, Sequence) else [None]
-    if not all(isinstance(column, Integral) for column in columns):
+    if not all(isinstance(column, Integral) and not isinstance(column, bool) for column in columns):
         raise AttnregError(
             f"expected a target as text or as token columns, got {spec!r}; write a word of the prompt, 2 or (2, 3)"
         )

@@ -27,10 +27,12 @@ class Word(NamedTuple):
 def split_words(text: str) -> tuple[Word, ...]:
     """Words and punctuation marks of a text, in order.
 
-    "t-shirt" and "don't" are one word, "dog's" is two ("dog", "'s"). Scripts that write no spaces between words count
-    every character as a word, and an emoji (with its modifiers) is one.
+    "t-shirt", "jack-o'-lantern" and "don't" are one word, "dog's" is two ("dog", "'s"). Scripts that write no spaces
+    between words count every character as a word, and an emoji (with its modifiers) is one.
     """
-    found = re.finditer(r"(?P<word>w[wk]*(?:['-]w[wk]*)*|h[k]*|sk*(?:jsk*)*)|(?P<mark>[^ ])", "".join(map(_kind, text)))
+    found = re.finditer(
+        r"(?P<word>w[wk]*(?:(?:'-?|-)w[wk]*)*|h[k]*|sk*(?:jsk*)*)|(?P<mark>[^ ])", "".join(map(_kind, text))
+    )
     words = []
     for match in found:
         start, end = match.span()

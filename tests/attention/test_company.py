@@ -233,11 +233,13 @@ def test_a_pipeline_that_shares_a_regulated_unet_is_refused() -> None:
             other(PROMPT, image=PICTURE, num_inference_steps=4, output_type="latent")
 
 
-def test_textual_inversion_of_several_vectors_wants_columns() -> None:
+def test_a_word_of_several_vectors_is_one_target() -> None:
     pipe = tiny.stable_diffusion()
     pipe.load_textual_inversion({"<toy>": torch.randn(3, tiny.CONTEXT)}, token="<toy>")
-    with pytest.raises(AttnregError, match=r"token columns.*\[2, 3\]"), regulate(pipe, ["<toy>"]):
-        draw(pipe, "a <toy> and a cat")
+    for targets in (["<toy>", "cat"], None):
+        with regulate(pipe, targets, AttentionBalance()) as trace:
+            draw(pipe, "a <toy> and a cat")
+        assert [target.tokens for target in trace.targets[0]] == [(2, 3, 4), (7,)]
     with regulate(pipe, [(2, 3, 4), 7], AttentionBalance()) as trace:
         draw(pipe, "a <toy> and a cat")
     assert [target.text for target in trace.targets[0]][1] == "cat"

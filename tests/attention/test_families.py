@@ -214,7 +214,7 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
 
 
 def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    from attnreg.attention.run import own_signature
+    from attnreg.attention.intercept import own_signature
 
     return dict(own_signature(denoiser, "forward").bind(*args, **kwargs).arguments)
 

@@ -422,7 +422,7 @@ def test_the_command_loads_nothing_heavy() -> None:
     code = (
         "import sys; from attnreg.commands.prompts import prompts; prompts(['--help'], standalone_mode=False);"
         "prompts(['show', 'attend-and-excite'], standalone_mode=False);"
-        "print(sorted({'torch', 'diffusers', 'transformers', 'textblob'} & set(sys.modules)))"
+        "print(sorted({'torch', 'diffusers', 'transformers', 'spacy'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "[]"

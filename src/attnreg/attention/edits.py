@@ -31,11 +31,6 @@ class Edits:
         """The edits there are, by the part they change."""
         return {name: edit for name in KINDS if (edit := getattr(self, name)) is not None}
 
-    @property
-    def optional(self) -> bool:
-        """Whether all of them let a prompt be in which no target is found."""
-        return all(getattr(edit, "optional", False) for edit in self.acting.values())
-
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "logits": (LogitEdit, ProbabilityEdit),

@@ -7,6 +7,7 @@ none of them.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,12 @@ class Patch:
             delattr(self.owner, self.name)
         else:
             setattr(self.owner, self.name, self.before)
+
+
+def own_signature(owner: Any, method: str) -> inspect.Signature:
+    """What a method of an object's class takes: someone may have put a wrapper that does not say so over it."""
+    signature = inspect.signature(getattr(type(owner), method))
+    return signature.replace(parameters=[*signature.parameters.values()][1:])
 
 
 class CatchAttention(TorchFunctionMode):

@@ -9,7 +9,7 @@ from typing import Any
 
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
-from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, targets_in
+from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, nothing_found, targets_in
 from attnreg.types import AttnregError
 
 
@@ -34,25 +34,26 @@ def _listed(prompts: Any) -> list[str]:
     return [prompts] if isinstance(prompts, str) else list(prompts)
 
 
-def words_of_prompts(
-    pipe: Any, prompts: Sequence[str], targets: Any, adjectives: bool, optional: bool
-) -> list[PromptWords | None]:
-    """The words of each prompt by the pipeline's tokenizer; `None`, with a warning, where `optional` allows none.
+def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives: bool) -> list[PromptWords | None]:
+    """The words of each prompt by the pipeline's tokenizer.
+
+    `None` where nothing is to be heeded: a prompt that names no thing (a warning says so), or an empty list of targets
+    for one of several prompts.
 
     Raises `AttnregError` for a target that cannot be found.
     """
     wanted = _wanted(targets, len(prompts))
-    return [_words_of(pipe, prompt, named, adjectives, optional) for prompt, named in zip(prompts, wanted, strict=True)]
+    return [
+        None if named == [] else _words_of(pipe, prompt, named, adjectives)
+        for prompt, named in zip(prompts, wanted, strict=True)
+    ]
 
 
-def words_received(
-    prompts: Sequence[Encoded], targets: Any, adjectives: bool, optional: bool
-) -> list[PromptWords | None]:
+def words_received(prompts: Sequence[Encoded], targets: Any, adjectives: bool) -> list[PromptWords | None]:
     """The words of each prompt as text encoders received it; else as `words_of_prompts`."""
     words: list[PromptWords | None] = []
     for prompt, named in zip(prompts, _wanted(targets, len(prompts)), strict=True):
-        if optional and named is None and not find_phrases(prompt.prompt):
-            warnings.warn(f"attnreg: no noun found in {prompt.prompt!r}: it is drawn unmodified", stacklevel=2)
+        if named == [] or (named is None and _names_nothing(prompt.prompt)):
             words.append(None)
             continue
         found = targets_in(prompt, named, adjectives)
@@ -60,8 +61,8 @@ def words_received(
     return words
 
 
-def _wanted(targets: Any, count: int) -> Sequence[Sequence[TargetSpec] | None]:
-    """The targets of each of so many prompts, as the caller names them."""
+def _wanted(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
+    """The targets of each of so many prompts, as the caller names them; an empty list for one of several means none."""
     if targets is None or not any(_is_list(entry) for entry in targets):
         return [targets] * count
     if len(targets) != count:
@@ -69,24 +70,23 @@ def _wanted(targets: Any, count: int) -> Sequence[Sequence[TargetSpec] | None]:
             f"expected one list of targets for each of the {count} prompts, got {len(targets)}; "
             "give one list for all prompts or one a prompt"
         )
-    return list(targets)
+    return [None if one is None else list(one) for one in targets]
 
 
-def _words_of(
-    pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool, optional: bool
-) -> PromptWords | None:
-    if optional and wanted is None and not find_phrases(prompt):
-        warnings.warn(f"attnreg: no noun found in {prompt!r}: it is drawn unmodified", stacklevel=2)
+def _names_nothing(prompt: str) -> bool:
+    """Whether a prompt names no thing; a warning says so."""
+    if find_phrases(prompt):
+        return False
+    warnings.warn(f"attnreg: drawn unmodified: {nothing_found(prompt)}", stacklevel=2)
+    return True
+
+
+def _words_of(pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool) -> PromptWords | None:
+    if wanted is None and _names_nothing(prompt):
         return None
     tokenizer = pipe.tokenizer
     if hasattr(pipe, "maybe_convert_prompt"):
-        converted = pipe.maybe_convert_prompt(prompt, tokenizer)
-        if converted != prompt and (not wanted or any(isinstance(spec, str) for spec in wanted)):
-            raise AttnregError(
-                f"expected words of one token sequence each, got {prompt!r}, in which textual inversion writes "
-                f"{converted!r}; name the targets by their token columns: targets=[2, 3]"
-            )
-        prompt = converted
+        prompt = pipe.maybe_convert_prompt(prompt, tokenizer)
     targets = find_targets(prompt, tokenizer, wanted, adjectives=adjectives)
     columns = PromptColumns(
         tuple(target.tokens for target in targets), start_of_text=0, end_of_text=end_of_text(prompt, tokenizer)

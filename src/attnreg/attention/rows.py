@@ -8,6 +8,17 @@ from torch import Tensor
 from attnreg.attention.families.family import Embeddings
 from attnreg.types import AttnregError
 
+Pairs = tuple[tuple[int, int], ...]
+"""`(row, image)` for rows of a batch that hold images' prompts."""
+
+
+def rows_if_there(hidden: Embeddings, embeddings: Embeddings, negative: Embeddings | None) -> Pairs | None:
+    """As `rows_of_images`; `None` if the embeddings are not all there."""
+    try:
+        return tuple(rows_of_images(hidden, embeddings, negative))
+    except AttnregError:
+        return None
+
 
 def rows_of_images(hidden: Embeddings, embeddings: Embeddings, negative: Embeddings | None) -> list[tuple[int, int]]:
     """`(row, image)` for every row of the batch `hidden` that holds an image's embedding.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
-from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,33 +14,16 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.call import Call
 from attnreg.attention.edits import Edits
-from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.families.family import Family
+from attnreg.attention.intercept import own_signature
 from attnreg.attention.latents import MovedLatents
 from attnreg.attention.layers import Layers
 from attnreg.attention.predictions import combined
-from attnreg.attention.prepared import Prepared, prepare
-from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
-from attnreg.attention.received import read, receiving
-from attnreg.attention.rows import rows_of_images
-from attnreg.attention.texts import TextEncoder
+from attnreg.attention.prepared import Prepared
+from attnreg.attention.rows import Pairs, rows_if_there, rows_of_images
 from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError, Trace
-
-REMEMBERED = 16
-"""So many results of `encode_prompt` are known again when they are handed back."""
-Pairs = tuple[tuple[int, int], ...]
-
-
-class Encoding(NamedTuple):
-    """What one call of `encode_prompt` returned, and what the edits made of it."""
-
-    texts: Texts
-    """One embedding an image."""
-    prepared: Prepared
-    each: int
-    """Images a prompt."""
-    error: AttnregError | None = None
-    """What is wrong with it, if it is drawn."""
 
 
 class Run:
@@ -63,12 +44,10 @@ class Run:
     ) -> None:
         self.pipe, self.family, self.denoiser = pipe, family, denoiser
         self.edits, self.trace = edits, trace
-        self.targets, self.adjectives = targets, adjectives
         self.layers, self.attending, self.latents = layers, attending, latents
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
-        self.encodings: deque[Encoding] = deque(maxlen=REMEMBERED)
-        """What prompts became: it may be handed back later, all of it or some rows, several times."""
+        self.encodings = Encodings(pipe, family, edits, targets, adjectives)
         self.forget()
 
     def forget(self) -> None:
@@ -98,14 +77,16 @@ class Run:
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
             if not self.live:
                 return original(*args, **kwargs)
-            self._check_caller(sys._getframe(1))
+            check_caller(self.pipe, self.family, sys._getframe(1))
             waiting = self.waiting if self.step < 0 else []
             self.forget()
             self.waiting = waiting
             refresh()
             given = signature.bind(*args, **kwargs).arguments
-            result, encoding = self._encoded(original, given, args, kwargs)
-            self.encodings.append(encoding)
+            may_be_negative = self.family.negative is None and bool(self.waiting)
+            result, encoding = self.encodings.encoded(
+                original, given, lambda: original(*args, **kwargs), may_be_negative
+            )
             self.waiting.append(encoding)
             if len(self.waiting) == 1 or self.family.negative is not None:
                 self._tell(encoding)
@@ -113,74 +94,11 @@ class Run:
 
         return encode_prompt
 
-    def _encoded(
-        self, original: Callable[..., Any], given: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Encoding]:
-        """What `encode_prompt` returns, and what the edits make of it.
-
-        Where negative prompts are encoded on their own, what is wrong with a text counts only once it is drawn.
-        """
-        handed_back = self._handed_back(given)
-        prompts = prompts_in(given)
-        may_be_negative = self.family.negative is None and bool(self.waiting)
-        words: Words = []
-        error = None
-        try:
-            if handed_back:
-                pass
-            elif prompts is None:
-                raise AttnregError(
-                    "expected a prompt in words, got prompt_embeds, in which no word can be found; "
-                    "pass prompt as text, or what pipe.encode_prompt returned while regulated"
-                )
-            elif not self.family.encoders:
-                # The words are looked up first: a target that is not there costs no time in the text encoder.
-                words = words_of_prompts(self.pipe, prompts, self.targets, self.adjectives, self.edits.optional)
-        except AttnregError as wrong:
-            if not may_be_negative:
-                raise
-            error = wrong
-        with receiving(self.pipe, self.family) as received:
-            result = original(*args, **kwargs)
-        texts = self.family.texts(result)
-        if error:
-            return result, Encoding(texts, Prepared(), 1, error)
-        if handed_back:
-            each = len(texts.prompts) // len(handed_back.words)
-            return result, Encoding(texts, handed_back.repeated(each), each)
-        assert prompts is not None
-        each = len(texts.prompts) // len(prompts)
-        embeddings = texts.prompts[::each]
-        try:
-            if self.family.encoders:
-                read_prompts = [
-                    read(self.pipe, self.family, received, prompt, number, len(embeddings[number]))
-                    for number, prompt in enumerate(prompts)
-                ]
-                words = words_received(read_prompts, self.targets, self.adjectives, self.edits.optional)
-        except AttnregError as wrong:
-            if not may_be_negative:
-                raise
-            return result, Encoding(texts, Prepared(), 1, wrong)
-        made = prepare(self.edits, embeddings, words, TextEncoder(self.pipe, self.family, original, given))
-        return result, Encoding(texts, made.repeated(each), each)
-
     def _tell(self, encoding: Encoding) -> None:
         """Begin the account of a picture."""
         self.told = encoding
         words = encoding.prepared.words[:: encoding.each]
         self.trace.begin([one.targets if one else () for one in words], images_per_prompt=encoding.each)
-
-    def _check_caller(self, frame: Any) -> None:
-        """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else."""
-        caller = frame.f_locals.get("self")
-        if caller is self.pipe or getattr(caller, self.family.denoiser, None) is None:
-            return
-        if vars(caller).get("encode_prompt") is vars(self.pipe).get("encode_prompt"):
-            raise AttnregError(
-                f"expected the {type(self.pipe).__name__} that was regulated to draw, got a copy, whose steps are "
-                "not its; apply the regulation to the copy, or copy the pipeline before"
-            )
 
     def around_denoiser(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Count the step, and let act in it what is to act."""
@@ -191,8 +109,8 @@ class Run:
             given = signature.bind(*args, **kwargs).arguments
             if self.family.is_aside(given):
                 return None
-            # A call for the negative prompt alone is no step of its own.
-            if self.family.negative is None and not self._pairs(given[self.family.text]):
+            # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
+            if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
                 return None
             acting, time = self._next_step()
             if not acting:
@@ -258,22 +176,6 @@ class Run:
         assert self.current is not None
         return self.current.prepared
 
-    def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
-        """What the embeddings that `encode_prompt` is given were made of, if it returned them before, row by row."""
-        embeddings = given.get("prompt_embeds")
-        if given.get("prompt") is not None or embeddings is None:
-            return None
-        rows = [self._known(row) for row in embeddings]
-        return None if None in rows else Prepared.of([row for row in rows if row is not None])
-
-    def _known(self, row: Tensor) -> tuple[Prepared, int] | None:
-        """What a text's embedding was made of: something that was encoded, and which of its images."""
-        for encoding in reversed(self.encodings):
-            for image, one in enumerate(encoding.texts.prompts):
-                if encoding.error is None and _same(row, one):
-                    return encoding.prepared, image
-        return None
-
     @property
     def _spared(self) -> set[int]:
         """Images that are left to the model, because their start needs no help."""
@@ -289,8 +191,8 @@ class Run:
         return {image: made for image, made in embedded if made is not None and image not in self._spared}
 
     def _acting(self, step: int) -> list[str]:
-        """The edits that act in a step, by the part of the model that they change; none if all images are spared."""
-        if self._spared and all(one is None for one in self._heeded()):
+        """The edits that act in a step, by the part of the model that they change; none if nothing is to be heeded."""
+        if all(one is None for one in self._heeded()):
             return []
         total = self._total()
         return [
@@ -343,12 +245,12 @@ class Run:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
                 others = [one for one in self.waiting if one is not self.current]
-                if self.family.negative is None and any(_rows_in(hidden, one) for one in others):
+                if self.family.negative is None and any(rows_if_there(hidden, *one.texts) for one in others):
                     return ()
                 raise
         # The first call of a picture is for its prompts: what was encoded last of all that fits.
         for encoding in reversed(self.waiting):
-            if (pairs := _rows_in(hidden, encoding)) is not None:
+            if (pairs := rows_if_there(hidden, *encoding.texts)) is not None:
                 if encoding.error:
                     raise encoding.error
                 self.current = encoding
@@ -366,7 +268,7 @@ class Run:
         changed = [
             (row, embedded[image].keys)
             for row, image in call.pairs
-            if image in embedded and not _same(embedded[image].keys, call.hidden[row])
+            if image in embedded and not same(embedded[image].keys, call.hidden[row])
         ]
         if not changed:
             return call
@@ -374,7 +276,7 @@ class Run:
         if self.rewritten[0] is not hidden or self.rewritten[1] != times:
             assert self.current is not None
             prompts = self.current.texts.prompts
-            if any(not _same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
+            if any(not same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
                 raise AttnregError(
                     "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
                     "callback writes to them: leave it out, or choose a method that changes no embedding"
@@ -394,24 +296,6 @@ class Run:
             )
 
 
-def own_signature(owner: Any, method: str) -> inspect.Signature:
-    """What a method of an object's class takes: someone may have put a wrapper that does not say so over it."""
-    signature = inspect.signature(getattr(type(owner), method))
-    return signature.replace(parameters=[*signature.parameters.values()][1:])
-
-
-def _rows_in(hidden: Any, encoding: Encoding) -> Pairs | None:
-    """`(row, image)` for the rows that hold what was encoded; `None` if it is not all there."""
-    try:
-        return tuple(rows_of_images(hidden, *encoding.texts))
-    except AttnregError:
-        return None
-
-
 def _times_written(tensor: Tensor) -> int:
     """How often a tensor was written to; of one that was made in inference mode that is not known."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.equal(first, second.to(first))

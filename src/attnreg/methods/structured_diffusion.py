@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -29,8 +28,6 @@ class StructuredDiffusion(GatedSettings):
     """
 
     window: tuple[float, float] = in_window(0.0, 1.0)
-
-    optional: ClassVar[bool] = True
 
     def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
         """The prompt's embedding as it is for the keys, and the mean of the pasted ones for the values.

@@ -58,10 +58,7 @@ class Gated(Protocol):
 
 @runtime_checkable
 class EmbeddingEdit(Gated, Protocol):
-    """A way to change what the prompt became, before its keys and values are made of it.
-
-    With `optional = True` a prompt in which no target is found is drawn as it is, with a warning.
-    """
+    """A way to change what the prompt became, before its keys and values are made of it."""
 
     def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
         """The embedding of one prompt, changed; `None` if there is nothing to change."""

@@ -1,0 +1,147 @@
+"""What prompts became: the words that are to be heeded, where they stand, and what the edits make of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnreg.attention.attending import Words
+from attnreg.attention.edits import Edits
+from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.prepared import Prepared, prepare
+from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
+from attnreg.attention.received import Received, read, receiving
+from attnreg.attention.texts import TextEncoder
+from attnreg.types import AttnregError
+
+REMEMBERED = 16
+"""So many results of `encode_prompt` are known again when they are handed back."""
+
+
+class Encoding(NamedTuple):
+    """What one call of `encode_prompt` returned, and what the edits made of it."""
+
+    texts: Texts
+    """One embedding an image."""
+    prepared: Prepared
+    each: int
+    """Images a prompt."""
+    error: AttnregError | None = None
+    """What is wrong with it, if it is drawn."""
+
+
+class Encodings:
+    """Encodes prompts as the pipeline does, and knows what came of them: it may be handed back, whole or by rows."""
+
+    def __init__(self, pipe: Any, family: Family, edits: Edits, targets: Any, adjectives: bool) -> None:
+        self.pipe, self.family, self.edits = pipe, family, edits
+        self.targets, self.adjectives = targets, adjectives
+        self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
+
+    def encoded(
+        self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
+    ) -> tuple[Any, Encoding]:
+        """What `encode_prompt` returns, and what the edits make of it.
+
+        Args:
+            original: the pipeline's own `encode_prompt`.
+            given: its arguments by name.
+            call: calls it with them.
+            may_be_negative: whether it may be asked for the negative prompt alone: then what is wrong with a text
+                counts only once it is drawn.
+
+        Raises:
+            AttnregError: for a target that cannot be found, and for embeddings that nobody knows.
+        """
+        handed_back = self._handed_back(given)
+        prompts = prompts_in(given)  # before the pipeline writes into the list: some do
+        words: Words | None = None
+        error: AttnregError | None = None
+        try:
+            if not handed_back:
+                # The words are looked up first where they can be: what is not there costs no time in the text encoder.
+                words = self._words(prompts)
+        except AttnregError as wrong:
+            if not may_be_negative:
+                raise
+            error = wrong
+        with receiving(self.pipe, self.family) as received:
+            result = call()
+        texts = self.family.texts(result)
+        if not handed_back and error is None and words is None:
+            try:
+                words = self._words_received(prompts or [], texts, received)
+            except AttnregError as wrong:
+                if not may_be_negative:
+                    raise
+                error = wrong
+        if error:
+            encoding = Encoding(texts, Prepared(), 1, error)
+        elif handed_back:
+            each = len(texts.prompts) // len(handed_back.words)
+            encoding = Encoding(texts, handed_back.repeated(each), each)
+        else:
+            assert words is not None
+            each = len(texts.prompts) // len(words)
+            encode = TextEncoder(self.pipe, self.family, original, given)
+            made = prepare(self.edits, texts.prompts[::each], words, encode)
+            encoding = Encoding(texts, made.repeated(each), each)
+        self.known.append(encoding)
+        return result, encoding
+
+    def _words(self, prompts: list[str] | None) -> Words | None:
+        """The words of the prompts by the pipeline's tokenizer; `None` where text encoders are to be asked."""
+        if prompts is None:
+            raise AttnregError(
+                "expected a prompt in words, got prompt_embeds, in which no word can be found; "
+                "pass prompt as text, or what pipe.encode_prompt returned while regulated"
+            )
+        if self.family.encoders:
+            return None
+        return words_of_prompts(self.pipe, prompts, self.targets, self.adjectives)
+
+    def _words_received(self, prompts: list[str], texts: Texts, received: dict[str, Received]) -> Words:
+        """The words of the prompts where the text encoders read them."""
+        each = len(texts.prompts) // len(prompts)
+        found = [
+            read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
+            for number, prompt in enumerate(prompts)
+        ]
+        return words_received(found, self.targets, self.adjectives)
+
+    def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
+        """What the embeddings that `encode_prompt` is given were made of, if it returned them before, row by row."""
+        embeddings = given.get("prompt_embeds")
+        if given.get("prompt") is not None or embeddings is None:
+            return None
+        rows = [self._known(row) for row in embeddings]
+        return None if None in rows else Prepared.of([row for row in rows if row is not None])
+
+    def _known(self, row: Tensor) -> tuple[Prepared, int] | None:
+        """What a text's embedding was made of: something that was encoded, and which of its images."""
+        for encoding in reversed(self.known):
+            for image, one in enumerate(encoding.texts.prompts):
+                if encoding.error is None and same(row, one):
+                    return encoding.prepared, image
+        return None
+
+
+def check_caller(pipe: Any, family: Family, frame: Any) -> None:
+    """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else."""
+    caller = frame.f_locals.get("self")
+    if caller is pipe or getattr(caller, family.denoiser, None) is None:
+        return
+    if vars(caller).get("encode_prompt") is vars(pipe).get("encode_prompt"):
+        raise AttnregError(
+            f"expected the {type(pipe).__name__} that was regulated to draw, got a copy, whose steps are "
+            "not its; apply the regulation to the copy, or copy the pipeline before"
+        )
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal, whatever their type."""
+    return first.shape == second.shape and torch.equal(first, second.to(first))
