@@ -67,8 +67,6 @@ class Run:
         if self.latents:
             self.latents.forget()
 
-    # --- what the stand-ins do ------------------------------------------------------------------------------------
-
     def around_encode_prompt(self, original: Callable[..., Any], refresh: Callable[[], None]) -> Callable[..., Any]:
         """Note the prompts and the embeddings they became; `refresh` sees that the other stand-ins are in place."""
         signature = own_signature(self.pipe, "encode_prompt")
@@ -167,8 +165,6 @@ class Run:
                 self.layers.acts = {}
 
         return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
-
-    # --- how they know what to do ---------------------------------------------------------------------------------
 
     @property
     def prepared(self) -> Prepared:
