@@ -61,7 +61,7 @@ class Session:
             recipe = _with_defaults(recipe, told)
         found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit or targets else ()
         # What decides the picture, not what was left to this machine or this folder to decide.
-        model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).is_dir() else recipe.model
+        model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         recipe = replace(
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,

@@ -29,7 +29,9 @@ class Seeds(click.ParamType[list[int]]):
 TARGETS = click.option(
     "--targets", "-t", multiple=True, help="a word or phrase that must be heeded; repeat it (default: the noun phrases)"
 )
-MODEL = click.option("--model", default="pocket", show_default=True, help="pocket, a diffusers directory or a hub id")
+MODEL = click.option(
+    "--model", default="pocket", show_default=True, help="pocket, a directory, a .safetensors checkpoint or a hub id"
+)
 
 _DRAWING = (
     click.option("--steps", type=click.IntRange(1, 1000), help="denoising steps [the model's own]"),
