@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "report": ("errors", "types", "records", "statistics"),
     "attention": CORE,
     "methods": CORE,
-    "sampling": (*CORE, "attention", "methods"),
+    "sampling": (*CORE, "attention", "methods", "models"),
     "evaluation": (*LOWER, *TOOLS, *JUDGING),
     "studio": (*LOWER, *TOOLS, *JUDGING),
     "doctor": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio"),
