@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": ("errors", *CORE),
-    "sampling": (*CORE, "attention", "methods"),
+    "sampling": (*CORE, "attention", "methods", "models"),
     "account": ("types",),
     "evaluation": (*LOWER, *TOOLS, *JUDGING),
     "studio": (*LOWER, *TOOLS, *JUDGING),

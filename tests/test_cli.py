@@ -27,6 +27,7 @@ from attnreg.attention.edits import edits_of
 from attnreg.attention.regulate import Installation
 from attnreg.cli import cli, main
 from attnreg.evaluation.config import Config
+from attnreg.measure import pocket_weights
 from attnreg.methods import DEFAULT, METHODS
 from attnreg.methods.method import Method
 from attnreg.models.about import ABOUT, checksums
@@ -655,6 +656,24 @@ def test_doctor_finds_damage(pocket: Path, run: Callable[..., Ran]) -> None:
     assert ran.code == 1
     (fault,) = (line for line in ran.out.splitlines() if line.startswith("FAULT"))
     assert "damaged (model_index.json, unet/weights.safetensors)" in fault
+
+
+def test_doctor_finds_a_damaged_judge(
+    pocket: Path, run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pocket_weights.WEIGHTS
+    damaged = tmp_path / whole.name
+    content = bytearray(whole.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    damaged.with_suffix(".sha256").write_bytes(whole.with_suffix(".sha256").read_bytes())
+    assert "judge pocket: checksum right" in run("doctor").out
+    monkeypatch.setattr(pocket_weights, "WEIGHTS", damaged)
+    ran = run("doctor")
+    assert ran.code == 1
+    assert "FAULT judge pocket: damaged (pocket-judge.safetensors); install attnreg again" in ran.out
+    damaged.unlink()
+    assert "FAULT judge pocket: cannot be read" in run("doctor").out
 
 
 @pytest.mark.parametrize("list_of_files", [None, "{", "{}", "[]", "\0"])

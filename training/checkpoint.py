@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,9 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def export(path: Path, model: nn.Module, words: Mapping[str, Sequence[str]]) -> None:
-    """Write the weights alone, in float16, as safetensors, with the words that the model knows."""
+    """Write the weights alone, in float16, as safetensors, with the words that the model knows, and their SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     save_file(weights, path, metadata={kind: json.dumps(known) for kind, known in words.items()})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".sha256").write_text(f"{digest}  {path.name}\n", "ascii")  # as sha256sum writes and checks it

@@ -1,4 +1,4 @@
-"""What is installed, which devices there are, whether the bundled model is whole."""
+"""What is installed, which devices there are, whether the bundled model and its judge are whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 
+from attnreg.measure.pocket_weights import damage
 from attnreg.models.about import POCKET, damaged
 from attnreg.recipe import LIBRARIES, installed_version
 from attnreg.types import AttnregError
@@ -31,6 +32,8 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield True, "mps: available"
     for name, use in OPTIONAL.items():
         yield True, f"{name}: {'installed' if find_spec(name) else 'not installed: ' + use}"
+    fault = damage()
+    yield not fault, f"judge pocket: {f'{fault}; install attnreg again' if fault else 'checksum right'}"
     try:
         broken = damaged(POCKET)
     except (OSError, AttnregError) as error:

@@ -14,6 +14,7 @@ from attnreg.attention.edits import edits_of
 from attnreg.attention.regulate import Edit, Targets, regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting
+from attnreg.models.defaults import check_size, options_for
 from attnreg.regulation.kinds import Composed
 from attnreg.types import AttnregError, Sample, Trace
 
@@ -96,14 +97,15 @@ def generate(
     edit: what regulates it, from `configure` or a config such as `AttentionBalance()`; `None`: nothing.
     maps: whether the trace keeps where in the picture each target's attention lay (`Trace.maps`).
     options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
-    are `None` are left to the pipeline.
+    are `None` are left to the pipeline. One side of the picture may be given: the other is the model's own.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = options_for(pipe, options)
     with _regulated(pipe, targets, edit, adjectives, maps) as trace:
         began = time.perf_counter()
         picture = pipe(prompt, generator=generator, **given).images[0]
         seconds = time.perf_counter() - began
+    check_size(pipe, picture, given)
     return Sample(prompt, seed, picture, trace, seconds)
 
 

@@ -16,6 +16,7 @@ from attnreg.account import account, acted, marks
 from attnreg.attention.regulate import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
+from attnreg.models.defaults import denoiser_of, options_for
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
@@ -64,11 +65,14 @@ class Session:
             recipe = _with_defaults(recipe, told)
         found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit or targets else ()
         # What decides the picture, not what was left to this machine or this folder to decide.
-        model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).is_dir() else recipe.model
+        model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
+        # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
+        sides: dict[str, Any] = options_for(pipe, {"height": recipe.height, "width": recipe.width})
         recipe = replace(
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,
-            dtype=str(pipe.unet.dtype).removeprefix("torch."),
+            dtype=str(denoiser_of(pipe).dtype).removeprefix("torch."),
+            **sides,
             chosen=[target.text for target in found] if edit else [],
             versions=versions(),
         )

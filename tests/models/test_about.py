@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,32 @@ def test_most_models_tell_nothing(tmp_path: Path) -> None:
     assert about(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": {"name": "pocket"}}', '{"model": 3}', "\udcff"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", -3), ("steps", 0), ("steps", True), ("steps", 2.5), ("steps", "25"), ("steps", None),
+        ("steps", 10**9), ("guidance_scale", -1), ("guidance_scale", "3"), ("guidance_scale", float("nan")),
+        ("guidance_scale", None),
+        ("guidance_scale", float("inf")), ("guidance_scale", True), ("things", "cat"), ("things", [1, 2]),
+        ("things", {"cat": 1}), ("colours", [None]), ("other", [""]), ("name", 7), ("name", ""), ("name", ["a"]),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused(name: str, value: Any, folder: Path) -> None:
+    """Accepted, they would end in a fault of the scheduler, or in pictures of noise."""
+    _tell(folder, **{name: value})
+    with pytest.raises(AttnregError, match=name) as told:
+        about(folder)
+    assert ABOUT in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "[]", "{}", '{"model": {"name": "pocket"}}', '{"model": 3}', "\udcff", "[" * 100_000,
+        '{"model": ' + "9" * 5000 + "}", " " * 2_000_000 + "{}",
+    ],
+)  # fmt: skip
 def test_a_broken_account_is_told(text: str, folder: Path) -> None:
     (folder / ABOUT).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(AttnregError, match=ABOUT):
@@ -122,6 +148,14 @@ def test_changed_missing_and_extra_files_are_found(folder: Path) -> None:
     (folder / "model_index.json").unlink()
     (folder / "unet" / "more.py").write_text("")
     assert damaged(folder) == ["model_index.json", "unet/more.py", "unet/weights.safetensors"]
+
+
+def test_an_account_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ABOUT)
+    with pytest.raises(AttnregError, match="not a file"):
+        about(tmp_path)
+    with pytest.raises(AttnregError, match="not a file"):
+        damaged(tmp_path)
 
 
 def test_without_a_list_nothing_can_be_said(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import torch
 import tiny
 from attnreg.devices import check_device
 from attnreg.models.about import POCKET
+from attnreg.models.directory import check_directory
 from attnreg.models.load import (
     DTYPES,
     SCHEDULERS,
-    check_directory,
     folder_of,
     load_pipeline,
     pick_dtype,
@@ -72,6 +72,8 @@ def test_dtypes_and_devices() -> None:
     assert [pick_dtype(name, "cpu") for name in DTYPES] == [torch.float32, torch.float16, torch.bfloat16]
     assert pick_dtype("auto", "cpu") == pick_dtype("auto", "cpu:0") == torch.float32
     assert pick_dtype("auto", "cuda:1") == pick_dtype("auto", "mps") == torch.float16
+    assert pick_dtype("auto", "cuda", torch.bfloat16) == torch.bfloat16, "in float16 such a model may overflow"
+    assert pick_dtype("auto", "cpu", torch.bfloat16) == torch.float32
     assert check_device("cpu") == "cpu"
     with pytest.raises(AttnregError, match=r"float32, float16, bfloat16 or auto, got 'half'"):
         pick_dtype("half", "cpu")
@@ -119,12 +121,6 @@ def test_no_such_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert name in str(told.value)
 
 
-def test_a_file_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(AttnregError, match="a file"):
-        load_pipeline(str(tmp_path / "model.safetensors"), device="cpu")
-
-
 def test_a_hub_id_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the hub's client says becomes one line; only safetensors are asked for."""
     asked: dict[str, Any] = {}
@@ -133,13 +129,22 @@ def test_a_hub_id_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.update(options, name=name)
         raise OSError("\nno/such is not a model\nand more\nlines of it")
 
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", fail)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", fail)
     with pytest.raises(AttnregError, match=r"got 'no/such': no/such is not a model; check the id") as told:
         load_pipeline("no/such", device="cpu")
     assert "\n" not in str(told.value)
     assert asked["name"] == "no/such"
     assert asked["use_safetensors"] is True
     assert not asked.get("trust_remote_code")
+
+
+def test_what_the_hub_gave_is_looked_at_like_any_directory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client lets a pickle pass inside of a pipeline within a pipeline: nothing of it is opened."""
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda *_, **__: str(model))
+    assert load_pipeline("org/name", device="cpu").unet.dtype == torch.float32
+    (model / "text_encoder" / "model.safetensors").rename(model / "text_encoder" / "pytorch_model.bin")
+    with pytest.raises(AttnregError, match="pickled"):
+        load_pipeline("org/name", device="cpu")
 
 
 # --- directories that do not open ---------------------------------------------------------------------------------

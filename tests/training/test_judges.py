@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from attnreg.measure.pocket import PocketJudge
+from attnreg.measure.pocket_weights import damage
 from training import checkpoint, judge, second_judge
 from training.judge_pictures import SIDE, Shown, batch, scene, spots
 from training.words import COLOURS, NOUNS, Thing
@@ -95,7 +96,9 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     second = tmp_path / "second-judge.safetensors"
     monkeypatch.setattr(sys, "argv", ["second_judge", *common, "--bfloat16", f"--out={second}"])
     second_judge.main()
-    assert {path.name for path in tmp_path.iterdir()} == {"judge.pt", weights.name, "second-judge.pt", second.name}
+    made = {"judge.pt", weights.name, "judge.sha256", "second-judge.pt", second.name, "second-judge.sha256"}
+    assert {path.name for path in tmp_path.iterdir()} == made
+    assert not damage(weights), "the checksum is that of the weights beside it"
     for name in ("judge", "second-judge"):
         state = checkpoint.load(tmp_path / f"{name}.pt")
         assert state

@@ -15,6 +15,7 @@ from attnreg.attention.families.family import Family, Texts
 from attnreg.attention.prepared import Prepared, prepare
 from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
 from attnreg.attention.received import Received, read, receiving
+from attnreg.attention.stand_in import StandIn
 from attnreg.attention.texts import TextEncoder
 from attnreg.types import AttnregError
 
@@ -57,11 +58,12 @@ class Encodings:
         Raises:
             AttnregError: for a target that cannot be found, and for embeddings that nobody knows.
         """
-        handed_back = self._handed_back(given)
+        handed_back: Prepared | None = None
         prompts = prompts_in(given)  # before the pipeline writes into the list: some do
         words: Words | None = None
         error: AttnregError | None = None
         try:
+            handed_back = self._handed_back(given)
             if not handed_back:
                 # The words are looked up first where they can be: what is not there costs no time in the text encoder.
                 words = self._words(prompts)
@@ -125,13 +127,17 @@ class Encodings:
         """What a text's embedding was made of: something that was encoded, and which of its images."""
         for encoding in reversed(self.known):
             for image, one in enumerate(encoding.texts.prompts):
-                if encoding.error is None and same(row, one):
+                if same(row, one):
+                    if encoding.error:
+                        raise encoding.error
                     return encoding.prepared, image
         return None
 
 
 def check_caller(pipe: Any, family: Family, frame: Any) -> None:
     """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else."""
+    while isinstance(frame.f_locals.get("self"), StandIn):
+        frame = frame.f_back
     caller = frame.f_locals.get("self")
     if caller is pipe or getattr(caller, family.denoiser, None) is None:
         return

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from attnreg.attention.stand_in import ABSENT, StandIn
 from attnreg.types import AttnregError, Grid, Logits, Probabilities
-
-_ABSENT = object()
 
 
 class Patch:
@@ -33,8 +32,8 @@ class Patch:
 
     def __init__(self, owner: Any, name: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self.owner, self.name, self.replace = owner, name, replace
-        self.before = vars(owner).get(name, _ABSENT)
-        stand_in: Any = replace(getattr(owner, name))
+        self.before = vars(owner).get(name, ABSENT)
+        stand_in: Any = StandIn(replace(getattr(owner, name)), owner, name, self.before)
         stand_in.attnreg_patch = self
         self.stand_in = stand_in
         setattr(owner, name, self.stand_in)
@@ -52,7 +51,7 @@ class Patch:
             if above is not None:
                 above.before = self.before
             return
-        if self.before is _ABSENT:
+        if self.before is ABSENT:
             delattr(self.owner, self.name)
         else:
             setattr(self.owner, self.name, self.before)
@@ -98,12 +97,12 @@ def native_attention(module: nn.Module) -> Iterator[None]:
     if not hasattr(processor, "_attention_backend"):
         yield
         return
-    before = vars(processor).get("_attention_backend", _ABSENT)
+    before = vars(processor).get("_attention_backend", ABSENT)
     processor._attention_backend = "native"
     try:
         yield
     finally:
-        if before is _ABSENT:
+        if before is ABSENT:
             del processor._attention_backend
         else:
             processor._attention_backend = before

@@ -89,7 +89,11 @@ TARGETS = click.option(
     help="a word or phrase that must be heeded; repeat it  [default: the noun phrases]",
 )  # fmt: skip
 MODEL = click.option(
-    "--model", default="pocket", show_default=True, metavar="NAME", help="pocket, a diffusers directory or a hub id"
+    "--model",
+    default="pocket",
+    show_default=True,
+    metavar="NAME",
+    help="pocket, a directory, a .safetensors checkpoint or a hub id",
 )
 
 _DRAWING = (

@@ -17,6 +17,8 @@ from attnreg.models.about import ABOUT, about
 from attnreg.shown import told as shown
 
 SAMPLE_BYTES = 1 << 20
+OF_CHECKPOINTS = 64
+"""How many samples of a single checkpoint are looked at."""
 
 
 def check_call(folder: object, executor: object, workers: object, batch: object) -> None:
@@ -34,26 +36,19 @@ def check_call(folder: object, executor: object, workers: object, batch: object)
 def check_models(config: Config, prompts: Sequence[Prompt]) -> dict[str, str]:
     """Each model's digest; a hub id's is empty.
 
-    Raises `AttnregError` if a model's folder is not whole, or it does not know a word of a prompt.
+    Raises `AttnregError` if a model is not one that opens, or does not know a word of a prompt.
     """
-    from attnreg.models.load import SCHEDULERS, check_directory, folder_of
+    from attnreg.models.load import SCHEDULERS, check_model, folder_of
 
     if config.scheduler is not None and config.scheduler not in SCHEDULERS:
         raise AttnregError(f"expected a scheduler of {', '.join(SCHEDULERS)}, got {config.scheduler!r}; choose one")
     digests = {}
     for model in config.models:
-        folder = folder_of(model)
-        if folder.is_dir():
-            check_directory(folder)
-        elif folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-            raise AttnregError(
-                f"expected 'pocket', a directory in diffusers' layout or a hub id like org/name, got {model!r}; "
-                "check the spelling"
-            )
-        if told := about(folder):
+        place = check_model(model)
+        if told := about(folder_of(model)):
             for prompt in prompts:
                 told.check_words(prompt.text)
-        digests[model] = fingerprint(folder) if folder.is_dir() else ""
+        digests[model] = fingerprint(place) if place else ""
     return digests
 
 
@@ -82,27 +77,35 @@ def _check(name: str, judge: Judge, prompts: Sequence[Prompt]) -> None:
         raise AttnregError(f"judge {name}: {error}") from error
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(place: Path) -> str:
     """A digest of a model's folder: names and sizes of its files, and the first and last mebibyte of each.
 
     Weights that were trained on differ everywhere, so that this tells them apart without reading gigabytes. The card
     decides no picture and is left out, and of the model's own account only the settings that it is drawn with count.
+    Of a single checkpoint, whatever it is called, mebibytes all over it: merged models share some of their weights.
     """
-    told = about(folder)
+    told = about(place)
     found = hashlib.sha256(f"{told.steps} {told.guidance_scale}".encode() if told else b"")
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder)
+    if place.is_file():
+        _add(found, "", place, OF_CHECKPOINTS)
+        return found.hexdigest()
+    for path in sorted(path for path in place.rglob("*") if path.is_file()):
+        name = path.relative_to(place)
         if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
             continue
         if path.suffix == ".md" or path.name == ABOUT:
             continue
-        size = path.stat().st_size
-        found.update(f"{name.as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            found.update(file.read(SAMPLE_BYTES))
-            file.seek(max(0, size - SAMPLE_BYTES))
-            found.update(file.read(SAMPLE_BYTES))
+        _add(found, name.as_posix(), path)
     return found.hexdigest()
+
+
+def _add(found: hashlib._Hash, name: str, path: Path, samples: int = 2) -> None:
+    size = path.stat().st_size
+    found.update(f"{name} {size}\n".encode())
+    with path.open("rb") as file:
+        for i in range(samples):
+            file.seek(max(0, size - SAMPLE_BYTES) * i // (samples - 1))
+            found.update(file.read(SAMPLE_BYTES))
 
 
 def facts_of(config: Config, digests: Mapping[str, str]) -> dict[str, object]:

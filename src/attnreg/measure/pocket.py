@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
 from attnreg.measure.asked import Prompt, Relation
 from attnreg.measure.judge import Scores
 from attnreg.measure.pocket_network import STRIDE, Spotter
+from attnreg.measure.pocket_weights import REMEDY, WEIGHTS, read
 from attnreg.types import AttnregError
 
-WEIGHTS = Path(__file__).parent / "pocket-judge.safetensors"
 SURE = 0.4
 """From which confidence on a thing counts as seen. On worn renderings .4 to .5 are about equally good."""
 APART = 5
@@ -49,18 +47,13 @@ class PocketJudge:
     needs_unmodified = False
 
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu", batch: int = 64) -> None:
-        if not weights.exists():
-            raise AttnregError(
-                f"expected the judge's weights at {weights}, got no such file; install attnreg anew or make them: "
-                "make train-judge"
-            )
-        with safe_open(weights, "pt") as file:
-            told = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.nouns: tuple[str, ...] = tuple(json.loads(told["nouns"]))
-        self.colours: tuple[str, ...] = tuple(json.loads(told["colours"]))
+        told, state = read(weights)
+        self.nouns, self.colours = told["nouns"], told["colours"]
         self.network = Spotter(len(self.nouns), len(self.colours)).eval().requires_grad_(False).to(device)
-        self.network.load_state_dict(state)
+        try:
+            self.network.load_state_dict(state)
+        except RuntimeError as error:  # other names or shapes than the network's
+            raise AttnregError(f"expected the judge's weights at {weights}, got others; {REMEDY}") from error
         self.device, self.batch = device, batch
 
     def check(self, prompts: Sequence[Prompt]) -> None:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ POCKET_NAME = "pocket"
 POCKET = Path(__file__).parent / POCKET_NAME
 ABOUT = "attnreg.json"
 """A model directory may hold this file: the words it knows and the settings it draws best with."""
+MOST_BYTES = 1 << 20
+"""Of that file; the bundled model's has some thousands."""
+MOST_STEPS, MOST_GUIDANCE = 1000, 1000
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,16 @@ class About:
 def about(folder: Path) -> About | None:
     """What the model in a directory says about itself, if it does. Raises `AttnregError` if that cannot be read."""
     try:
-        text = (folder / ABOUT).read_bytes()
-    except OSError:
-        return None
-    try:
-        told: dict[str, Any] = json.loads(text)["model"]
+        told: dict[str, Any] = _account(folder)["model"]
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
         }
         values["held_out_pairs"] = tuple((str(a), str(b)) for a, b in told.get("held_out_pairs", ()))
+        _check(values)
         return About(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AttnregError(
             f"expected the model's own account in {folder / ABOUT}, got {type(error).__name__}: {error}; "
             "download the model again, or delete that file to do without"
@@ -87,11 +90,37 @@ def damaged(folder: Path) -> list[str]:
     Raises `OSError` or `AttnregError` if the list itself cannot be read.
     """
     try:
-        listed: dict[str, str] = dict(json.loads((folder / ABOUT).read_bytes())["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+        listed: dict[str, str] = dict(_account(folder)["sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AttnregError(f"expected a list of checksums in {ABOUT}, got {type(error).__name__}: {error}") from error
     found = checksums(folder)
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+
+
+def _check(told: dict[str, Any]) -> None:
+    """Raises `ValueError` unless the settings of an account are such as one can draw with."""
+    if not isinstance(told.get("name"), str) or not told["name"]:
+        raise ValueError(f"name: expected a text, got {told.get('name')!r:.40}")
+    for kind in ("things", "colours", "other"):
+        words = told.get(kind)
+        if not isinstance(words, tuple) or not all(isinstance(word, str) and word for word in words):
+            raise ValueError(f"{kind}: expected a list of words, got {words!r:.40}")
+    steps, guidance = told.get("steps"), told.get("guidance_scale")
+    if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps: expected a whole number of 1 to {MOST_STEPS}, got {steps!r:.40}")
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 0 <= guidance <= MOST_GUIDANCE:
+        raise ValueError(f"guidance_scale: expected a number of 0 to {MOST_GUIDANCE}, got {guidance!r:.40}")
+
+
+def _account(folder: Path) -> Any:
+    """What a model directory's account holds, read within bounds. Raises `OSError` if there is none."""
+    if not stat.S_ISREG((folder / ABOUT).stat().st_mode):
+        raise ValueError("not a file")
+    with (folder / ABOUT).open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES} bytes")
+    return json.loads(text)
 
 
 def _files(folder: Path) -> Iterable[Path]:

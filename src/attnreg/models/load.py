@@ -1,8 +1,7 @@
-"""Open a pipeline by name, directory or hub id. No pickle is read, no code of a model directory is run."""
+"""Open a pipeline by name, directory, checkpoint or hub id. No pickle is read, no code of a model is run."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,14 @@ import torch
 
 from attnreg.devices import check_device
 from attnreg.models.about import POCKET, POCKET_NAME
+from attnreg.models.directory import PICKLES, SAFE, check_directory, kept_in, variant_of
+from attnreg.models.loaded import check_finite, check_whole, noticing_missing
+from attnreg.models.single_file import load_checkpoint, read_checkpoint
 from attnreg.reading import path_of
 from attnreg.types import AttnregError
 
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+WEIGHTS = (SAFE, *PICKLES)
+"""How a file of weights ends: such a name is no hub id."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -33,39 +36,107 @@ SCHEDULERS = {
 
 
 def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str = "auto") -> Any:
-    """The pipeline of a model, in evaluation mode on a device.
+    """Open a model.
 
-    model: "pocket" (the bundled one), a directory in diffusers' layout, or a hub id such as "org/name".
-    device: "auto" takes CUDA, else MPS, else the CPU. dtype: "auto" is float32 on a CPU, else float16.
+    Args:
+        model: "pocket" (the bundled one), a directory in diffusers' layout, a single .safetensors checkpoint, or a hub
+            id such as "org/name".
+        device: "auto" takes CUDA, else MPS, else the CPU.
+        dtype: "auto" is float32 on a CPU, else the half precision that the denoiser is kept in, else float16.
 
-    Raises `AttnregError` if there is no such model, if it is no pipeline, if its weights are pickled only or if it
-    brings code of its own.
+    Returns:
+        Its pipeline, in evaluation mode on the device.
+
+    Raises:
+        AttnregError: there is no such model, it is none, it is damaged, its weights are pickled, or it brings code of
+            its own.
     """
+    device = check_device(device)
+    pick_dtype(dtype, device)
+    place = place_of(model)
+    with _one_line(model, place), _no_surprise_at_small_autoencoders(), noticing_missing() as missing:
+        if place is not None and place.is_file():
+            pipe = load_checkpoint(place, pick_dtype(dtype, device), device)
+        else:
+            pipe = _open_directory(place or _fetched(model), dtype, device)
+    if missing:
+        raise AttnregError(
+            f"expected every weight of a model, got {model} without {missing[0]}; the file is damaged or of another "
+            "model: download it again"
+        )
+    check_whole(pipe, model)
+    pipe = pipe.to(device)
+    check_finite(pipe, model)
+    pipe.set_progress_bar_config(leave=False)
+    return pipe
+
+
+def place_of(model: str) -> Path | None:
+    """Where a model lies on this machine: a directory or a file; `None` for a hub id.
+
+    Raises:
+        AttnregError: it is neither, or nothing that can be read.
+    """
+    place = folder_of(model)
+    if place.is_dir() or place.is_file():
+        return place
+    if place.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")) or model.endswith(WEIGHTS):
+        kind = "neither file nor directory" if place.exists() else "nothing there"
+        raise AttnregError(
+            f"expected '{POCKET_NAME}', a directory in diffusers' layout, a .safetensors checkpoint or a hub id like "
+            f"org/name, got {model!r} ({kind}); check the spelling"
+        )
+    return None
+
+
+def check_model(model: str) -> Path | None:
+    """Make sure of all that can be known of a model before it is loaded.
+
+    Returns:
+        Where it lies on this machine; `None` for a hub id, of which nothing is known yet.
+
+    Raises:
+        AttnregError: there is no such model, or it would not be opened.
+    """
+    place = place_of(model)
+    if place is not None and place.is_dir():
+        check_directory(place)
+    elif place is not None:
+        read_checkpoint(place)
+    return place
+
+
+def _open_directory(folder: Path, dtype: str, device: str) -> Any:
     from diffusers import DiffusionPipeline  # seconds to load, for who opens a model
 
-    device = check_device(device)
-    precision = pick_dtype(dtype, device)
-    folder = folder_of(model)
-    local = folder.is_dir()
-    if local:
-        check_directory(folder)
-    elif folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        kind = "a file" if folder.exists() else "nothing there"
-        raise AttnregError(
-            f"expected '{POCKET_NAME}', a directory in diffusers' layout or a hub id like org/name, got {model!r} "
-            f"({kind}); check the spelling"
-        )
+    check_directory(folder)
+    return DiffusionPipeline.from_pretrained(
+        str(folder),
+        dtype=pick_dtype(dtype, device, kept_in(folder)),
+        use_safetensors=True,
+        local_files_only=True,
+        variant=variant_of(folder),
+    )
+
+
+def _fetched(model: str) -> Path:
+    """The hub's files of a model on this machine, fetched if need be: looked at like any directory before they open."""
+    from diffusers import DiffusionPipeline
+
+    return Path(DiffusionPipeline.download(model, use_safetensors=True))
+
+
+@contextmanager
+def _one_line(model: str, place: Path | None) -> Iterator[None]:
+    """Whatever the libraries raise at a model becomes one line; what is ours already is let through."""
     try:
-        with _no_surprise_at_small_autoencoders():
-            pipe = DiffusionPipeline.from_pretrained(
-                str(folder) if local else model, dtype=precision, use_safetensors=True, local_files_only=local
-            )
-    except Exception as error:  # the libraries raise of every kind at a file that is cut off or of another release
+        yield
+    except AttnregError:
+        raise
+    except Exception as error:  # of every kind, at a file that is cut off or of another release
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        remedy = "check the directory" if local else "check the id and the network, or give a directory"
+        remedy = "check its files" if place else "check the id and the network, or give a directory"
         raise AttnregError(f"expected a model that opens, got {model!r}: {first[:300]}; {remedy}") from error
-    pipe.set_progress_bar_config(leave=False)
-    return pipe.to(device)
 
 
 @contextmanager
@@ -95,56 +166,22 @@ def folder_of(model: str) -> Path:
     return POCKET if model == POCKET_NAME else path_of(model)
 
 
-def check_directory(folder: Path) -> None:
-    """Raises `AttnregError` unless the directory is a pipeline of safetensors, without code of its own."""
-    index = folder / "model_index.json"
-    try:
-        parts = json.loads(index.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AttnregError(
-            f"expected a diffusers pipeline, got {folder}, which holds no model_index.json; "
-            "give the directory that holds unet/, vae/ and the others"
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AttnregError(
-            f"expected a readable model_index.json in {folder}, got {error}; download the model again"
-        ) from error
-    class_name = parts.get("_class_name") if isinstance(parts, dict) else None
-    if not isinstance(class_name, str):
-        raise AttnregError(
-            f"expected the name of a diffusers pipeline class as _class_name in {index}, got {class_name!r}; "
-            "pipelines that bring their own code are not run"
-        )
-    for name, part in parts.items():
-        if name.startswith("_") or not isinstance(part, list) or not part or part[0] is None:
-            continue
-        if part[0] not in ("diffusers", "transformers") and not _in_diffusers(str(part[0])):
-            raise AttnregError(
-                f"expected the parts of a model from diffusers or transformers, got {name} from {part[0]!r} in "
-                f"{index}; code that a model directory brings is not run"
-            )
-        files = [path for path in (folder / name).glob("*") if path.is_file()]
-        if not files:  # of no files at all, transformers makes a tokenizer without words
-            raise AttnregError(f"expected files in {folder / name}, got none; download the model again")
-        pickled = [path.name for path in files if path.suffix in PICKLES]
-        if pickled and not any(path.suffix == ".safetensors" for path in files):
-            raise AttnregError(
-                f"expected safetensors in {folder / name}, got {pickled[0]}, which is pickled and may run code; "
-                "download the model's safetensors or convert it where you trust it"
-            )
+def pick_dtype(dtype: str, device: str, kept: torch.dtype | None = None) -> torch.dtype:
+    """The torch type of a name.
 
+    Args:
+        dtype: one of `DTYPES`, or "auto": float32 on a CPU, else the half precision of the files, else float16. Models
+            that were trained in bfloat16 overflow in float16.
+        device: where it shall run.
+        kept: what the denoiser is kept in.
 
-def _in_diffusers(name: str) -> bool:
-    """Whether diffusers has pipelines of that name, whose parts are its own."""
-    import diffusers
-
-    return hasattr(diffusers.pipelines, name)
-
-
-def pick_dtype(dtype: str, device: str) -> torch.dtype:
-    """The torch type of a name; "auto" is float32 on a CPU, else float16. Raises `AttnregError` for another name."""
+    Raises:
+        AttnregError: another name.
+    """
     if dtype == "auto":
-        return torch.float32 if torch.device(device).type == "cpu" else torch.float16
+        if torch.device(device).type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if kept is torch.bfloat16 else torch.float16
     if dtype not in DTYPES:
         raise AttnregError(f"expected a dtype of {', '.join(DTYPES)} or auto, got {dtype!r}; choose one of them")
     return DTYPES[dtype]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
+from attnreg.evaluation.prompts.option_lines import MARK, texts_of
 from attnreg.evaluation.prompts.reading import Place, json_entries, json_lines, table, texts
 from attnreg.measure.asked import Prompt, Relation, Thing
 from attnreg.reading import check_value, json_of
@@ -23,8 +24,8 @@ TEXT = ("prompt", "text", "caption")
 
 
 def read_text(path: Path) -> tuple[Prompt, ...]:
-    """One prompt a line; blank lines are left out. Nothing but the text is known."""
-    return tuple(Prompt(line) for _, line in texts(path))
+    """One prompt a line, alone or among options (`option_lines`); blank lines are left out. Nothing else is known."""
+    return tuple(Prompt(text) for text in texts_of(texts(path)))
 
 
 def read_table(path: Path) -> tuple[Prompt, ...]:
@@ -128,6 +129,10 @@ def _text(prompts: Sequence[Prompt]) -> str:
     for prompt in prompts:
         if prompt.text != prompt.text.strip() or "\n" in prompt.text or prompt.text[:1] in ("", "\ufeff"):
             raise AttnregError(f"expected prompts that are one line, got {prompt.text!r}; write .csv or .jsonl")
+        if prompt.text.startswith(MARK):
+            raise AttnregError(
+                f"expected prompts that do not look like options, got {prompt.text!r}; write .csv or .jsonl"
+            )
     return "".join(f"{prompt.text}\n" for prompt in prompts)
 
 

@@ -1,0 +1,132 @@
+"""What a pipeline draws by itself: its size, steps and guidance, read from the pipeline and not from a table."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnreg.types import AttnregError
+
+DENOISERS = ("unet", "transformer")
+"""How pipelines of diffusers call the network that denoises."""
+PICTURES = ("image", "control_image")
+"""Options that decide a picture's size where none is given."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a pipeline draws where nothing is asked for; `None` where it cannot be told."""
+
+    height: int | None
+    width: int | None
+    """In pixels."""
+    steps: int | None
+    guidance_scale: float | None
+    guidance: str
+    """The option that scales classifier-free guidance: "guidance_scale", or "true_cfg_scale" where that name is kept
+    for models that were taught their guidance and this is none."""
+
+
+def denoiser_of(pipe: Any) -> Any:
+    """The network that denoises: a UNet or a transformer.
+
+    Raises:
+        AttnregError: the pipeline has neither.
+    """
+    for name in DENOISERS:
+        if (found := getattr(pipe, name, None)) is not None:
+            return found
+    raise AttnregError(
+        f"expected a pipeline with a {' or a '.join(DENOISERS)}, got {type(pipe).__name__}; choose another model"
+    )
+
+
+def defaults_of(pipe: Any) -> Defaults:
+    """The pipeline's own settings, from the signature of its call and the configuration of its denoiser."""
+    said = {name: one.default for name, one in _parameters(pipe).items()}
+    height, width = _size(pipe)
+    distilled = said.get("guidance_scale", 0) is None and "true_cfg_scale" in said
+    guidance = "true_cfg_scale" if distilled else "guidance_scale"
+    scale = said.get(guidance)
+    return Defaults(
+        said["height"] if isinstance(said.get("height"), int) else height,
+        said["width"] if isinstance(said.get("width"), int) else width,
+        said["num_inference_steps"] if isinstance(said.get("num_inference_steps"), int) else None,
+        float(scale) if isinstance(scale, int | float) else None,
+        guidance,
+    )
+
+
+def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as this pipeline takes them.
+
+    Args:
+        pipe: a text-to-image pipeline.
+        given: options by the names that Stable Diffusion has for them. Those that are `None` are left to the pipeline.
+
+    Returns:
+        The same with both sides of the picture where one is given: some pipelines drop the one if the other is
+        missing, without a word. Guidance under the name that this pipeline has for it.
+
+    Raises:
+        AttnregError: an option that the pipeline does not have.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    known = _parameters(pipe)
+    own = defaults_of(pipe)
+    if "guidance_scale" in options and own.guidance not in options:
+        options[own.guidance] = options.pop("guidance_scale")
+    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()) and (
+        unknown := [name for name in options if name not in known]
+    ):
+        raise AttnregError(
+            f"expected options of {type(pipe).__name__}, got {unknown[0]}, which it has not; leave it out"
+        )
+    if not any(name in options for name in PICTURES):
+        for name, other in (("height", "width"), ("width", "height")):
+            if name in options and other not in options and (size := getattr(own, other)) is not None:
+                options[other] = size
+    return options
+
+
+def check_size(pipe: Any, picture: Any, options: Mapping[str, Any]) -> None:
+    """Make sure that a picture has the size that was asked for; some pipelines round it, or take one of a few.
+
+    Args:
+        pipe: what drew it.
+        picture: what was drawn; anything but a PIL image has no size to be looked at.
+        options: what was asked for, from `options_for`.
+
+    Raises:
+        AttnregError: it has another.
+    """
+    drawn = getattr(picture, "size", None)
+    if not isinstance(drawn, tuple):
+        return
+    asked = options.get("width", drawn[0]), options.get("height", drawn[1])
+    if drawn != asked:
+        raise AttnregError(
+            f"expected a picture {asked[1]} pixels high and {asked[0]} wide, got {drawn[1]} and {drawn[0]} from "
+            f"{type(pipe).__name__}; ask for --height {drawn[1]} --width {drawn[0]}"
+        )
+
+
+def _parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(pipe).__call__).parameters
+
+
+def _size(pipe: Any) -> tuple[int | None, int | None]:
+    """Height and width that the pipeline computes: its latent's size by default, times what the autoencoder enlarges.
+
+    Pipelines without an autoencoder denoise the picture itself.
+    """
+    latent = getattr(pipe, "default_sample_size", None)
+    if latent is None:
+        network = next((one for name in DENOISERS if (one := getattr(pipe, name, None)) is not None), None)
+        latent = getattr(getattr(network, "config", None), "sample_size", None)
+    sides = (latent, latent) if isinstance(latent, int) else tuple(latent or (None, None))
+    factor = getattr(pipe, "vae_scale_factor", 1)
+    height, width = (side * factor if isinstance(side, int) else None for side in sides[-2:])
+    return height, width
