@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "attnreg"
 WORDS = ("words", "phrases", "heads", "targets")
 CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
-TOOLS = ("errors", "seeds", "devices", "models", "recipe", "plot", "report")
+TOOLS = ("errors", "seeds", "devices", "models", "png", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "regulation": ("types",),
     "measure": ("devices", "types"),
     "models": ("errors", "devices", "types"),
-    "recipe": ("types",),
+    "png": ("errors",),
+    "recipe": ("types", "png"),
     "plot": ("types",),
     "records": (),
     "statistics": ("errors", "types", "records"),

@@ -13,15 +13,20 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from attnreg.png import read_png
 from attnreg.types import AttnregError
 
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
 """Name of a sheet's text: of which recipes and seeds it shows the pictures."""
 MOST_STEPS = 1000
+MOST_SIDE = 8192
+"""Pixels of a picture's side: more fills the memory of any device, and is not read again."""
+BOUNDS = (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS), ("height", 8, MOST_SIDE), ("width", 8, MOST_SIDE))
+"""Least and greatest of the numbers in a recipe."""
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 
@@ -86,24 +91,31 @@ def read_recipe(path: Path) -> Recipe:
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
     try:
         values = {name: json.loads(value) for name, value in found.items() if name in types}
-        for name, value in values.items():
-            if not _fits(value, types[name]):
-                raise AttnregError(
-                    f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got {value!r} "
-                    f"in {path}; give a picture as attnreg saved it"
-                )
-        for name, least, most in (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS)):
-            if values.get(name) is not None and not least <= values[name] <= most:
-                raise AttnregError(
-                    f"expected a recipe whose {name} is {least} to {most}, got {values[name]} in {path}; "
-                    "give a picture as attnreg saved it"
-                )
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, or nested too deeply
+        raise _without(path) from error
+    for name, value in values.items():
+        if not _fits(value, types[name]):
+            raise AttnregError(
+                f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got "
+                f"{repr(value)[:100]} in {path}; give a picture as attnreg saved it"
+            )
+    for name, least, most in BOUNDS:
+        if values.get(name) is not None and not least <= values[name] <= most:
+            raise AttnregError(
+                f"expected a recipe whose {name} is {least} to {most}, got {str(values[name])[:100]} in {path}; "
+                "give a picture as attnreg saved it"
+            )
+    try:
         return Recipe(**values)
-    except (TypeError, json.JSONDecodeError) as error:
-        raise AttnregError(
-            f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
-            "only pictures that attnreg saved can be drawn again (editors often drop the text)"
-        ) from error
+    except TypeError as error:  # a field is missing
+        raise _without(path) from error
+
+
+def _without(path: Path) -> AttnregError:
+    return AttnregError(
+        f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one; "
+        "only pictures that attnreg saved can be drawn again (editors often drop the text)"
+    )
 
 
 def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
@@ -112,7 +124,7 @@ def is_of(path: Path, wanted: Recipe | Sheet) -> bool:
         if isinstance(wanted, Recipe):
             return _decides(read_recipe(path)) == _decides(wanted)
         told = json.loads(_text_in(path).get(SHEET, "null"))
-    except (AttnregError, json.JSONDecodeError):
+    except (AttnregError, ValueError, RecursionError):
         return False
     return bool(told == _shown(wanted))
 
@@ -128,11 +140,7 @@ def _shown(sheet: Sheet) -> dict[str, Any]:
 
 
 def _text_in(path: Path) -> dict[str, str]:
-    try:
-        with Image.open(path) as picture:
-            return dict(getattr(picture, "text", {}))
-    except (OSError, UnidentifiedImageError) as error:
-        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
+    return read_png(path).text
 
 
 def _fits(value: Any, hint: Any) -> bool:
