@@ -17,7 +17,7 @@ CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
 """What comes from outside, and what goes there."""
-TOOLS = (*DOORS, "account", "devices", "models", "recipe", "plot", "report")
+TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "regulation": ("types", "words", "shown"),
     "measure": ("devices", "types", "reading"),
     "models": ("errors", "devices", "types", "reading"),
-    "recipe": (*DOORS, "types"),
+    "png": DOORS,
+    "recipe": (*DOORS, "types", "png"),
     "plot": ("types",),
     "records": (),
     "statistics": (*DOORS, "types", "records"),

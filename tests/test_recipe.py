@@ -47,7 +47,7 @@ def text_chunks(png: bytes) -> dict[str, str]:
     return found
 
 
-simple = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text()
+simple = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 # As dictionaries: the type checks of a test run draw random numbers, which no strategy may.
 values = st.fixed_dictionaries(
     {
@@ -144,7 +144,7 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(AttnregError, match="expected a PNG"):
         read_recipe(tmp_path)
     PICTURE.save(tmp_path / "one.jpg")
-    with pytest.raises(AttnregError, match=r"attnreg:\.\.\."):
+    with pytest.raises(AttnregError, match="expected a PNG"):
         read_recipe(tmp_path / "one.jpg")
 
 

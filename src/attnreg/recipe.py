@@ -11,11 +11,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from attnreg.limits import MOST_STEPS
-from attnreg.reading import RECIPE, check_file, json_of
+from attnreg.limits import MOST_SIDE, MOST_STEPS
+from attnreg.png import read_png
+from attnreg.reading import RECIPE, json_of
 from attnreg.shown import cut
 from attnreg.shown import told as shown
 from attnreg.types import AttnregError
@@ -24,6 +25,8 @@ from attnreg.writing import whole_files
 PREFIX = "attnreg:"
 SHEET = "attnreg-sheet"
 """Name of a sheet's text: of which recipes and seeds it shows the pictures."""
+BOUNDS = (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS), ("height", 8, MOST_SIDE), ("width", 8, MOST_SIDE))
+"""Least and greatest of the numbers in a recipe."""
 LIBRARIES = ("attnreg", "torch", "diffusers", "transformers")
 
 
@@ -99,7 +102,7 @@ def read_recipe(path: Path) -> Recipe:
                     f"expected a recipe whose {name} is {getattr(types[name], '__name__', types[name])}, got "
                     f"{shown(value)} in {path}; give a picture as attnreg saved it"
                 )
-        for name, least, most in (("seed", 0, 2**63 - 1), ("steps", 1, MOST_STEPS)):
+        for name, least, most in BOUNDS:
             if values.get(name) is not None and not least <= values[name] <= most:
                 raise AttnregError(
                     f"expected a recipe whose {name} is {least} to {most}, got {values[name]} in {path}; "
@@ -139,12 +142,7 @@ def _shown(sheet: Sheet) -> dict[str, Any]:
 
 
 def _text_in(path: Path) -> dict[str, str]:
-    check_file(path, "a PNG that attnreg drew")
-    try:
-        with Image.open(path) as picture:
-            return dict(getattr(picture, "text", {}))
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({error}); give such a file") from error
+    return read_png(path).text
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -19,6 +19,7 @@ from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.defaults import denoiser_of, options_for
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
+from attnreg.png import read_png
 from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
@@ -164,7 +165,7 @@ def fresh_name(
 
 def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[str]]:
     """Draw a saved picture from its recipe: the new file, whether every pixel is the same, which releases differ."""
-    recipe = read_recipe(picture)
+    recipe, before = read_recipe(picture), read_png(picture).picture
     check_writable(out)
     options = {
         name: getattr(recipe, name)
@@ -177,8 +178,7 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
     options["method"] = recipe.acted or recipe.method
     session = Session.open(recipe.prompt, device=device, **options)
     drawn = session.sample(recipe.seed, session.edit)
-    with Image.open(picture) as before:
-        same = np.array_equal(np.asarray(before.convert("RGB")), np.asarray(drawn.picture.convert("RGB")))
+    same = np.array_equal(np.asarray(before), np.asarray(drawn.picture.convert("RGB")))
     again = replace(session.recipe, seed=recipe.seed, method=recipe.method, acted=recipe.acted)
     name = f"{slug(recipe.prompt)}-seed{recipe.seed}-{slug(recipe.method)}"
     fresh = fresh_name(out, name, {"again.png": again}, keep=[picture.resolve()])

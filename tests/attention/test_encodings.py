@@ -77,6 +77,7 @@ def test_embeddings_that_nobody_knows_are_refused(pipe: Any) -> None:
         embeddings, negative = pipe.encode_prompt(PROMPTS[0], "cpu", 1, True)
         with pytest.raises(AttnregError, match="expected a prompt in words, got prompt_embeds"):
             draw(pipe, prompt_embeds=embeddings + 1, negative_prompt_embeds=negative)
+        draw(pipe, prompt_embeds=embeddings, negative_prompt_embeds=negative)
 
 
 def test_blocks_that_overlap_end_cleanly() -> None:

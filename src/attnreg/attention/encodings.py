@@ -15,7 +15,6 @@ from attnreg.attention.families.family import Family, Texts
 from attnreg.attention.prepared import Prepared, prepare
 from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
 from attnreg.attention.received import Received, read, receiving
-from attnreg.attention.stand_in import StandIn
 from attnreg.attention.texts import TextEncoder
 from attnreg.types import AttnregError
 
@@ -135,13 +134,11 @@ class Encodings:
 
 
 def check_caller(pipe: Any, family: Family, frame: Any) -> None:
-    """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else."""
-    while isinstance(frame.f_locals.get("self"), StandIn):
+    """Raises `AttnregError` if a copy of the pipeline calls what it has copied with all else; frame: who calls."""
+    while frame is not None and getattr(frame.f_locals.get("self"), family.denoiser, None) is None:
         frame = frame.f_back
-    caller = frame.f_locals.get("self")
-    if caller is pipe or getattr(caller, family.denoiser, None) is None:
-        return
-    if vars(caller).get("encode_prompt") is vars(pipe).get("encode_prompt"):
+    caller = frame.f_locals["self"] if frame is not None else pipe
+    if caller is not pipe and vars(caller).get("encode_prompt") is vars(pipe).get("encode_prompt"):
         raise AttnregError(
             f"expected the {type(pipe).__name__} that was regulated to draw, got a copy, whose steps are "
             "not its; apply the regulation to the copy, or copy the pipeline before"
