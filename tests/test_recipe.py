@@ -47,7 +47,13 @@ def text_chunks(png: bytes) -> dict[str, str]:
     return found
 
 
-simple = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+simple = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 # As dictionaries: the type checks of a test run draw random numbers, which no strategy may.
 values = st.fixed_dictionaries(
     {
