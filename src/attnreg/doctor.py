@@ -9,11 +9,12 @@ from importlib.util import find_spec
 import torch
 
 from attnreg.models.about import POCKET, damaged
+from attnreg.phrases.taggers import in_use
 from attnreg.recipe import LIBRARIES, installed_version
 from attnreg.types import AttnregError
 
 OPTIONAL = {
-    "spacy": "better noun phrases (pip install 'attnreg[spacy]' and an English model)",
+    "spacy": "another tagger for noun phrases (pip install 'attnreg[spacy]' and an English model)",
     "peft": "LoRA adapters in pipelines (pip install peft)",
 }
 
@@ -31,6 +32,7 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield True, "mps: available"
     for name, use in OPTIONAL.items():
         yield True, f"{name}: {'installed' if find_spec(name) else 'not installed: ' + use}"
+    yield True, f"noun phrases: by {in_use()}"
     try:
         broken = damaged(POCKET)
     except (OSError, AttnregError) as error:
