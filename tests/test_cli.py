@@ -558,6 +558,7 @@ def test_doctor_finds_all_well(pocket: Path, run: Callable[..., Ran]) -> None:
     assert all(line.startswith("ok ") for line in lines)
     assert any(line.endswith(f"torch {torch.__version__}") for line in lines)
     assert any("cpu: " in line for line in lines)
+    assert any("noun phrases: by " in line for line in lines)
     assert lines[-1].endswith("model pocket: all checksums right")
 
 
