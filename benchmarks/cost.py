@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attnreg.attention.correction import Part, attend_corrected
-from attnreg.attention.intercept import attend_with
+from attnreg.attention.layers.catch import attend_with
+from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.methods import METHODS
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline

@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 import attnreg.doctor
 import attnreg.studio
 import tiny
-from attnreg.attention.edits import edits_of
+from attnreg.attention.calls.edits import edits_of
 from attnreg.attention.regulate import Installation
 from attnreg.cli import cli, main
 from attnreg.evaluation.config import Config
@@ -646,6 +646,7 @@ def test_doctor_finds_all_well(pocket: Path, run: Callable[..., Ran]) -> None:
     assert all(line.startswith("ok ") for line in lines)
     assert any(line.endswith(f"torch {torch.__version__}") for line in lines)
     assert any("cpu: " in line for line in lines)
+    assert any("noun phrases: by " in line for line in lines)
     assert lines[-1].endswith("model pocket: all checksums right")
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
-from attnreg.attention.edits import kinds_of
+from attnreg.attention.calls.edits import kinds_of
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method

@@ -10,11 +10,12 @@ import torch
 
 from attnreg.measure.pocket_weights import damage
 from attnreg.models.about import POCKET, damaged
+from attnreg.phrases.taggers import in_use
 from attnreg.recipe import LIBRARIES, installed_version
 from attnreg.types import AttnregError
 
 OPTIONAL = {
-    "spacy": "better noun phrases (pip install 'attnreg[spacy]' and an English model)",
+    "spacy": "another tagger for noun phrases (pip install 'attnreg[spacy]' and an English model)",
     "peft": "LoRA adapters in pipelines (pip install peft)",
 }
 
@@ -34,6 +35,7 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield True, f"{name}: {'installed' if find_spec(name) else 'not installed: ' + use}"
     fault = damage()
     yield not fault, f"judge pocket: {f'{fault}; install attnreg again' if fault else 'checksum right'}"
+    yield True, f"noun phrases: by {in_use()}"
     try:
         broken = damaged(POCKET)
     except (OSError, AttnregError) as error:

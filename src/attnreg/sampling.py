@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from attnreg.attention.edits import edits_of
+from attnreg.attention.calls.edits import edits_of
 from attnreg.attention.regulate import Edit, Targets, regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting

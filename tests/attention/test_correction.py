@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnreg.attention import correction
-from attnreg.attention.correction import Part, attend_corrected
+from attnreg.attention.layers import correction
+from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.regulation.columns import Bias, Columns, columns_of
 from attnreg.regulation.edit import PromptColumns
 from attnreg.types import Grid

@@ -13,9 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 import tiny_transformers
 from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, load_pipeline, regulate
-from attnreg.attention import attending, correction
+from attnreg.attention import attending
 from attnreg.attention.families import FAMILIES, family_of, select_layers
 from attnreg.attention.families.family import Family
+from attnreg.attention.layers import correction
 from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.noises import noises_like
@@ -214,7 +215,7 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
 
 
 def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    from attnreg.attention.intercept import own_signature
+    from attnreg.attention.layers.catch import own_signature
 
     return dict(own_signature(denoiser, "forward").bind(*args, **kwargs).arguments)
 

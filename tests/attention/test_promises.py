@@ -215,7 +215,7 @@ def test_two_methods_that_change_the_same(first: str, second: str, what: str) ->
 
 
 def test_what_is_no_edit_is_refused(pipe: Any) -> None:
-    from attnreg.attention.edits import edits_of
+    from attnreg.attention.calls.edits import edits_of
     from attnreg.methods.attention_scaling import AttentionScaling
 
     for wrong in (object(), AttentionScaling):

@@ -472,7 +472,7 @@ def test_arguments_in_the_wrong_place(sd1: Any, config: Any, targets: Any) -> No
 
 def test_under_autocast_logits_stay_exact(sd1: Any) -> None:
     """Large queries and keys overflow float16 products; the edited rows are computed outside of autocast."""
-    from attnreg.attention.intercept import attend_with
+    from attnreg.attention.layers.catch import attend_with
 
     query = torch.full((1, 1, 4, 64), 40.0)
     seen: list[Tensor] = []

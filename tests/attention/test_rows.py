@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnreg import AttnregError
-from attnreg.attention.rows import rows_of_images
+from attnreg.attention.calls.rows import rows_of_images
 
 
 def embedding(name: int) -> torch.Tensor:

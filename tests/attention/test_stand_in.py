@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import tiny
-from attnreg.attention.intercept import Patch
+from attnreg.attention.layers.catch import Patch
 from attnreg.attention.regulate import regulate
 from attnreg.types import AttnregError
 

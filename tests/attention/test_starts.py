@@ -30,7 +30,7 @@ from torch import Tensor
 import tiny
 from attnreg import AttnregError, configure, regulate
 from attnreg.account import account
-from attnreg.attention.noise_schedule import share_of_signal
+from attnreg.attention.lookahead.noise_schedule import share_of_signal
 from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Composed, Guess

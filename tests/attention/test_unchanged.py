@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnreg.attention.unchanged import Unchanged
+from attnreg.attention.layers.unchanged import Unchanged
 
 
 class Processor:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnreg.attention.call import Call
-from attnreg.attention.correction import Part, attend_corrected
-from attnreg.attention.edits import Edits
+from attnreg.attention.calls.call import Call
+from attnreg.attention.calls.edits import Edits
 from attnreg.attention.families.family import Family, Places
-from attnreg.attention.intercept import attend_with, scaled_logits, values_of
-from attnreg.attention.layers import Act
+from attnreg.attention.layers.acting import Action
+from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
+from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
 from attnreg.regulation.columns import Bias, ColumnAttention, LogitEdit, check_prompts, columns_of, gains, masses
 from attnreg.regulation.edit import PromptWords
@@ -71,21 +71,21 @@ class Attending:
 
     def acts(
         self, call: Call, words: Words, embedded: dict[int, Embedded], acting: Iterable[str], time: Time
-    ) -> dict[str, Act]:
+    ) -> dict[str, Action]:
         """What each layer is to do in this call; `embedded`: what some images' prompts became."""
         self.time = time
         if call.pairs is not self.pairs:  # pipelines hand the same embeddings to every step
             self._group(call, words)
         tokens = self.family.keys(call.arguments)
         valued = _Values.of(call, embedded)
-        acts: dict[str, Act] = {}
+        acts: dict[str, Action] = {}
         if valued:
-            acts = {name: Act(tokens, partial(_with_values, module, valued)) for name, module in self.every.items()}
+            acts = {name: Action(tokens, partial(_with_values, module, valued)) for name, module in self.every.items()}
         if self.groups and {"logits", "attention"} & set(acting):
             for name, module in self.text.items():
-                acts[name] = Act(tokens, partial(self._over_text, name, module, valued, call))
+                acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call))
         if self.groups and "attention" in acting:
-            acts |= {name: Act(None, partial(self._over_image, name, call)) for name in self.image}
+            acts |= {name: Action(None, partial(self._over_image, name, call)) for name in self.image}
         return acts
 
     def _group(self, call: Call, words: Words) -> None:

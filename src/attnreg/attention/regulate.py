@@ -16,14 +16,14 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.attending import Attending
-from attnreg.attention.edits import edits_for, edits_of, kinds_of
+from attnreg.attention.calls.edits import edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers
-from attnreg.attention.intercept import Patch
-from attnreg.attention.latents import MovedLatents
-from attnreg.attention.layers import Layers
-from attnreg.attention.look import Look
-from attnreg.attention.run import Run
-from attnreg.attention.starts import Starts
+from attnreg.attention.layers.acting import Layers
+from attnreg.attention.layers.catch import Patch
+from attnreg.attention.lookahead.initial_noises import InitialNoises
+from attnreg.attention.lookahead.latents import MovedLatents
+from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.run import RegulatedRun
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
@@ -89,13 +89,13 @@ class Installation:
         attending = Attending(self.family, self.denoiser, edits, text, image, every, self.trace)
         self.latents = None
         if edits.latent or edits.start:
-            look = Look(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
+            look = MapRecorder(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
             starts = None
             if edits.start:
-                beside_it = Look(self.denoiser, self.layers, tuple(begun), ())
-                starts = Starts(pipe, edits.start, beside_it, self.trace, edits.auto)
+                beside_it = MapRecorder(self.denoiser, self.layers, tuple(begun), ())
+                starts = InitialNoises(pipe, edits.start, beside_it, self.trace, edits.auto)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
-        self.run = Run(
+        self.run = RegulatedRun(
             pipe,
             self.family,
             self.denoiser,

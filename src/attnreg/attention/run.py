@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from attnreg.attention.attending import Attending, Time, Words
-from attnreg.attention.call import Call
-from attnreg.attention.edits import Edits
-from attnreg.attention.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.call import Call
+from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.predictions import combined
+from attnreg.attention.calls.prepared import Prepared
+from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
 from attnreg.attention.families.family import Family
-from attnreg.attention.intercept import own_signature
-from attnreg.attention.latents import MovedLatents
-from attnreg.attention.layers import Layers
-from attnreg.attention.predictions import combined
-from attnreg.attention.prepared import Prepared
-from attnreg.attention.rows import Pairs, rows_if_there, rows_of_images
+from attnreg.attention.layers.acting import Layers
+from attnreg.attention.layers.catch import own_signature
+from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError, Trace
 
 
-class Run:
+class RegulatedRun:
     """Follows the calls of one pipeline: `encode_prompt` begins a picture, each call of the denoiser is a step."""
 
     def __init__(

@@ -103,7 +103,7 @@ def edit_of(text: str) -> Any:
 
     Raises `AttnregError` for a method or setting that there is not, and for parts that do not go together.
     """
-    from attnreg.attention.edits import edits_of
+    from attnreg.attention.calls.edits import edits_of
     from attnreg.regulation.kinds import Composed
     from attnreg.sampling import configure
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from attnreg.heads import parts_of
 from attnreg.regulation.attended import TargetMaps, maps_of, neglect, sharpened, smoothed
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
-from attnreg.regulation.latent import Aim, Look, RefinedSettings, See
+from attnreg.regulation.latent import Aim, Evaluation, RefinedSettings, See
 from attnreg.regulation.noises import noises_like
 from attnreg.regulation.regions import bright, component_at, peak
 from attnreg.regulation.settings import number, setting, whole_number
@@ -90,7 +90,7 @@ class InitNO(RefinedSettings):
             return super().update(latent, see, words, step, total, memory)
         looks: list[float] = []
 
-        def look(z: Latent) -> Look:
+        def look(z: Latent) -> Evaluation:
             found = self.look(z, see, words, step, total, memory)
             looks.append(found.loss)
             return found
@@ -99,7 +99,7 @@ class InitNO(RefinedSettings):
         moved = super().update(chosen, see, words, step, total, memory)
         return moved._replace(loss_before=looks[0], passes=moved.passes + len(looks))
 
-    def _good_noise(self, latent: Latent, look: Callable[[Latent], Look], memory: dict[str, Any]) -> Latent:
+    def _good_noise(self, latent: Latent, look: Callable[[Latent], Evaluation], memory: dict[str, Any]) -> Latent:
         """The first latent that reaches both goals, or the best of all."""
         tried = []
         for noise in noises_like(latent, self.noises):
@@ -109,7 +109,7 @@ class InitNO(RefinedSettings):
         best = min(tried, key=lambda one: one.score)
         return min(best, self._search(best.noise, self.last_steps, look, memory), key=lambda one: one.score).latent
 
-    def _search(self, noise: Latent, steps: int, look: Callable[[Latent], Look], memory: dict[str, Any]) -> Tried:
+    def _search(self, noise: Latent, steps: int, look: Callable[[Latent], Evaluation], memory: dict[str, Any]) -> Tried:
         """The best latent within some Adam steps of a noise."""
         wide = noise.double() if noise.dtype == torch.float64 else noise.float()
         scale = wide.square().mean().sqrt()  # schedulers begin with noise times a number of their own

@@ -41,3 +41,5 @@ COLOURS = word_set(
 COLOURED_THINGS = word_set("orange gold silver bronze copper cream violet lavender rainbow")
 # Words that only say where: "in front of a car", "a dog right of a cat", "next to".
 WHERE = word_set("front back top bottom side left right middle center centre edge next close")
+# After a noun and before another one: "a heart shaped box" shows no heart.
+LIKENESS = word_set("""shaped sized colored coloured flavored flavoured scented themed patterned styled""")

@@ -72,6 +72,8 @@ class _Letters:
             return "O"  # "a Porsche 911 coming around a curve"
         if fixed:
             return fixed
+        if self.sentence.is_likeness(i):
+            return "J"
         before = self._before(i)
         if before in "NS" and before:
             return "N" if i in self.sentence.names else self.compounds.letter(i)

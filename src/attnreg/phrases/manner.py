@@ -24,8 +24,8 @@ NOT_THINGS = word_set(
     """style styles quality resolution detail details focus lighting masterpiece artstation deviantart pixiv behance
     view shot closeup close-up hd uhd hdr raw dslr bokeh render octane unreal cinema4d vray redshift background
     backgrounds foreground backdrop night nighttime day daytime daylight dawn dusk noon midnight morning evening
-    afternoon time today hour hours something someone somebody anything anyone nothing everything everyone everybody
-    one ones thing things other others photorealism photorealistic realism hyperrealism realistic cinematic
+    afternoon time today hour hours something someone somebody anything anyone nobody nothing none everything everyone
+    everybody one ones thing things other others photorealism photorealistic realism hyperrealism realistic cinematic
     aesthetic composition perspective angle symmetry exposure aperture depth solo absurdres highres lowres trending
     trend artgerm rutkowski wlop mucha nsfw sfw vibe mood atmosphere minimalism surrealism impressionism cubism pov
     texture textures contrast colors colours tones vignette isometric monochrome intricate hyperdetailed ray-tracing

@@ -59,6 +59,18 @@ class Sentence:
         after = self.texts[i + 1]
         return "n" in entry(f"{self.texts[i]}_{plural_of(after) or after}") or "n" in entry(f"{self.texts[i]}_{after}")
 
+    def is_likeness(self, i: int) -> bool:
+        """Whether a word belongs to a likeness before a noun: both words of "heart shaped" in "a heart shaped box"."""
+        return any(
+            j < len(self.texts)
+            and self.texts[j] in closed.LIKENESS
+            and j > 0
+            and self.fixed[j - 1] is None
+            and bool(self.can[j - 1] & {"N", "J"})
+            and self.noun_follows(j)
+            for j in (i, i + 1)
+        )
+
     def is_named(self, i: int) -> bool:
         """Whether an -ing form is the name of a thing ("a painting", "a building") rather than of a deed."""
         known, verb = entry(self.texts[i]), verb_of(self.texts[i])

@@ -20,13 +20,18 @@ _UNUSED = ["parser", "ner", "lemmatizer", "senter", "textcat"]
 def spacy_english() -> Any | None:
     """An English spaCy pipeline if the user has installed one: a general one (`en_core_...`) before any other."""
     name = spacy_model()
+    _log.info("noun phrases by %s", in_use())
     if name is None:
-        _log.info("noun phrases by the bundled lexicon (no spaCy with an English model)")
         return None
     import spacy
 
-    _log.info("noun phrases by spaCy with %s", name)
     return spacy.load(name, exclude=_UNUSED)
+
+
+def in_use() -> str:
+    """What tells the parts of speech here, in words."""
+    name = spacy_model()
+    return f"spaCy with {name}" if name else "the bundled lexicon (no spaCy with an English model)"
 
 
 def spacy_model() -> str | None:

@@ -40,7 +40,7 @@ class Refinement(NamedTuple):
     cap: int
 
 
-class Look(NamedTuple):
+class Evaluation(NamedTuple):
     """One pass of the denoiser: what was aimed at, and the gradient of its loss (`None`: nothing to do)."""
 
     aim: Aim
@@ -110,7 +110,7 @@ class LatentSettings(EditSettings, ABC):
         step: int,
         total: int,
         memory: dict[str, Any],
-    ) -> Look:
+    ) -> Evaluation:
         """One pass of the denoiser from a latent, and one back; the gradient has the latent's own type.
 
         Raises `AttnregError` if the loss or the gradient is not finite.
@@ -125,7 +125,7 @@ class LatentSettings(EditSettings, ABC):
             if not math.isfinite(loss):
                 raise self._not_finite("loss", step, z.dtype)
             if not loss or not aim.loss.requires_grad:
-                return Look(aim, loss, None)
+                return Evaluation(aim, loss, None)
             (gradient,) = torch.autograd.grad(aim.loss, z, allow_unused=True)
         if gradient is None:
             raise AttnregError(
@@ -134,7 +134,7 @@ class LatentSettings(EditSettings, ABC):
             )
         if not bool(torch.isfinite(gradient).all()):
             raise self._not_finite("gradient", step, z.dtype)
-        return Look(aim._replace(loss=aim.loss.detach()), loss, gradient)
+        return Evaluation(aim._replace(loss=aim.loss.detach()), loss, gradient)
 
     def _not_finite(self, what: str, step: int, dtype: torch.dtype) -> AttnregError:
         wide = dtype in (torch.float32, torch.float64)

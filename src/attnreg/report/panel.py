@@ -26,7 +26,7 @@ MAPPED = (
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Shown:
     """What is shown of one model, before any picture is opened."""
 
     sheets: tuple[Sheet, ...]
@@ -37,7 +37,7 @@ class Chosen:
     """Hashes, one for every place on the page."""
 
 
-def choose(run: Run, summary: Summary, wishes: Wishes) -> Chosen:
+def choose(run: Run, summary: Summary, wishes: Wishes) -> Shown:
     """The prompts, pictures and attention that one model's part shows."""
     records = run.of(summary.model)
     told: tuple[str, Unit, bool] = (summary.score, summary.unit, summary.yes_no)
@@ -58,7 +58,7 @@ def choose(run: Run, summary: Summary, wishes: Wishes) -> Chosen:
     at = {(r.prompt, r.seed, r.method): r.picture for r in records}
     for key in attention:
         pictures += [at[key.prompt, key.seed, key.method]] * (2 * len(run.maps.get(key, {})))
-    return Chosen(sheets, tuple(helped), tuple(hurt), attention, tuple(pictures))
+    return Shown(sheets, tuple(helped), tuple(hurt), attention, tuple(pictures))
 
 
 def _attended(run: Run, summary: Summary, prompts: Sequence[str], named: bool) -> tuple[Key, ...]:
@@ -82,7 +82,7 @@ def _attended(run: Run, summary: Summary, prompts: Sequence[str], named: bool) -
     return tuple(found)
 
 
-def panel_of(run: Run, summary: Summary, chosen: Chosen, gallery: Gallery, wishes: Wishes) -> dict[str, Any]:
+def panel_of(run: Run, summary: Summary, chosen: Shown, gallery: Gallery, wishes: Wishes) -> dict[str, Any]:
     """What `panel.html.jinja` shows."""
     several = len(run.models) > 1
     rows = summary.rows
@@ -186,7 +186,7 @@ def _table(sheet: Sheet, gallery: Gallery) -> dict[str, Any]:
     return {"caption": f"“{sheet.prompt}”", "columns": sheet.columns, "rows": rows}
 
 
-def _attention_told(run: Run, chosen: Chosen) -> str:
+def _attention_told(run: Run, chosen: Shown) -> str:
     if not chosen.attention:
         return ""
     return (
@@ -196,7 +196,7 @@ def _attention_told(run: Run, chosen: Chosen) -> str:
     )
 
 
-def _attention(run: Run, chosen: Chosen, gallery: Gallery) -> list[dict[str, Any]]:
+def _attention(run: Run, chosen: Shown, gallery: Gallery) -> list[dict[str, Any]]:
     highest = max(
         (value for key in chosen.attention for pair in run.attention[key].values() for value in pair), default=0.0
     )

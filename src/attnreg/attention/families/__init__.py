@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import Encoder, Family
+from attnreg.attention.families.family import Family, TextColumns
 from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.unet import UNet
 from attnreg.types import AttnregError
@@ -20,15 +20,15 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(
         "Stable Diffusion 3",
         "SD3Transformer2DModel",
-        encoders=(Encoder(), Encoder("text_encoder_3", "tokenizer_3", after="tokenizer")),
+        encoders=(TextColumns(), TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer")),
     ),
-    Flux("FLUX", "FluxTransformer2DModel", encoders=(Encoder("text_encoder_2", "tokenizer_2"),)),
-    CrossTransformer("PixArt", "PixArtTransformer2DModel", encoders=(Encoder(),)),
-    CrossTransformer("Sana", "SanaTransformer2DModel", encoders=(Encoder(cut_from_the_left=True),)),
+    Flux("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
+    CrossTransformer("PixArt", "PixArtTransformer2DModel", encoders=(TextColumns(),)),
+    CrossTransformer("Sana", "SanaTransformer2DModel", encoders=(TextColumns(cut_from_the_left=True),)),
     QwenImage(
-        "Qwen-Image", "QwenImageTransformer2DModel", encoders=(Encoder(dropped="prompt_template_encode_start_idx"),)
+        "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),
-    ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(Encoder(),)),
+    ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
 )
 """In the order in which a pipeline is asked for its denoiser."""
 

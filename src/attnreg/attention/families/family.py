@@ -35,7 +35,7 @@ class Texts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Encoder:
+class TextColumns:
     """A text encoder whose tokens stand in the prompt's embedding, each in a column of its own."""
 
     model: str = "text_encoder"
@@ -70,7 +70,7 @@ class Family:
     """The denoiser's argument, if it has it, that holds each prompt in one vector."""
     pooled_result: int | None = None
     """Which value that `encode_prompt` returns is the prompts in one vector each."""
-    encoders: tuple[Encoder, ...] = ()
+    encoders: tuple[TextColumns, ...] = ()
     """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
     kinds: frozenset[str] = frozenset({"logits"})
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""

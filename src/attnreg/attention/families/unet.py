@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.families.family import Family, Places
-from attnreg.attention.intercept import map_of
+from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
 
 REFERENCE_SIDE = 16

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, mapped
+from attnreg.attention.calls.call import Call, mapped
 
 CONTROL = "attnreg_control"
 """Name under which a call carries what its ControlNet was given: it is reduced to rows as all else is."""

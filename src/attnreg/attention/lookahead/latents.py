@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.attention.attending import Time, Words
-from attnreg.attention.call import Call
-from attnreg.attention.controls import Controls
-from attnreg.attention.hindrance import of_latents, of_starts
-from attnreg.attention.look import Look
-from attnreg.attention.prepared import Prepared
-from attnreg.attention.starts import Starts
+from attnreg.attention.calls.call import Call
+from attnreg.attention.calls.prepared import Prepared
+from attnreg.attention.lookahead.controls import Controls
+from attnreg.attention.lookahead.hindrance import of_latents, of_starts
+from attnreg.attention.lookahead.initial_noises import InitialNoises
+from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.regulation.edit import LatentEdit, Maps
 from attnreg.types import AttnregError, LatentRecord, Trace
 
@@ -41,7 +41,7 @@ class MovedLatents:
     """
 
     def __init__(
-        self, pipe: Any, starts: Starts | None, edit: LatentEdit | None, look: Look | None, trace: Trace
+        self, pipe: Any, starts: InitialNoises | None, edit: LatentEdit | None, look: MapRecorder | None, trace: Trace
     ) -> None:
         self.pipe, self.starts, self.edit, self.look, self.trace = pipe, starts, edit, look, trace
         self.controls = Controls()

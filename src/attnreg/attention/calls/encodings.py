@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attnreg.attention.attending import Words
-from attnreg.attention.edits import Edits
+from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.prepared import Prepared, prepare
+from attnreg.attention.calls.prompts import prompts_in, words_of_prompts, words_received
+from attnreg.attention.calls.received import Received, read, receiving
+from attnreg.attention.calls.texts import TextEncoder
 from attnreg.attention.families.family import Family, Texts
-from attnreg.attention.prepared import Prepared, prepare
-from attnreg.attention.prompts import prompts_in, words_of_prompts, words_received
-from attnreg.attention.received import Received, read, receiving
-from attnreg.attention.texts import TextEncoder
 from attnreg.types import AttnregError
 
 REMEMBERED = 16

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnreg.attention.call import Call, contained, prediction_in
-from attnreg.attention.look import Look
-from attnreg.attention.noise_schedule import mixture, parts_of
-from attnreg.attention.unchanged import Unchanged
+from attnreg.attention.calls.call import Call, contained, prediction_in
+from attnreg.attention.layers.unchanged import Unchanged
+from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
 from attnreg.regulation.edit import Maps
 
 Latents = Float[Tensor, "image channel height width"]
@@ -22,7 +22,7 @@ Asked = list[tuple[dict[str, Any], Any]]
 """What the denoiser was given, by name, and what it returned, call by call."""
 
 
-class Followed(NamedTuple):
+class Trajectory(NamedTuple):
     """Where the starts of some images lead."""
 
     clean: Latents
@@ -90,19 +90,21 @@ class LargeSteps:
         return (signal * clean + spread * noise).to(state)
 
 
-class Ahead:
+class LookAhead:
     """Follows starts of a call's images under the pipeline's guidance; nothing of the pipeline is touched.
 
     Where `hindrance.of_starts` knows of nothing that is in the way.
     """
 
-    def __init__(self, pipe: Any, look: Look, call: Call, scaled: Callable[[Latents], Latents]) -> None:
+    def __init__(self, pipe: Any, look: MapRecorder, call: Call, scaled: Callable[[Latents], Latents]) -> None:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
         self.times: Tensor = pipe.scheduler.timesteps
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
 
-    def follow(self, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool = False) -> Followed:
+    def follow(
+        self, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool = False
+    ) -> Trajectory:
         """Where the latents lead, under the prompts of those rows, one each, denoised at the stops.
 
         closely: in every step up to the last stop, as the pipeline itself would. So it is done anyway if the stops
@@ -120,7 +122,7 @@ class Ahead:
 
     def _walk(
         self, solver: OwnSteps | LargeSteps, rows: Sequence[int], latents: Latents, stops: Sequence[int]
-    ) -> Followed | None:
+    ) -> Trajectory | None:
         family, others = self.call.family, self.call.unconditional_rows()
         without = [] if others is None else [others[row % self.call.images] for row in rows]
         # In the order of the batch: asked of all of it, the denoiser is asked what the pipeline will ask.
@@ -155,7 +157,7 @@ class Ahead:
                     guided = rescale_noise_cfg(guided, prompted_alone, guidance_rescale=rescale)
             if after is None:
                 clean, _ = parts_of(self.pipe.scheduler, guided, own, time)
-                return Followed(clean, maps, asked)
+                return Trajectory(clean, maps, asked)
             stepped = solver.step(guided, time, self.times[after], state)
             if stepped is None:
                 return None
@@ -163,7 +165,7 @@ class Ahead:
         raise AssertionError("no stops")
 
 
-class Foreseen:
+class CachedPredictions:
     """What the denoiser returned when starts were followed, for a pipeline that then goes the same way."""
 
     def __init__(self, denoiser: nn.Module, asked: Asked) -> None:

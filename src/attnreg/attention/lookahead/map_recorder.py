@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from attnreg.attention.call import Call
-from attnreg.attention.correction import attend_noting
-from attnreg.attention.intercept import map_of, scaled_logits
-from attnreg.attention.layers import Act, Layers
+from attnreg.attention.calls.call import Call
+from attnreg.attention.layers.acting import Action, Layers
+from attnreg.attention.layers.catch import map_of, scaled_logits
+from attnreg.attention.layers.correction import attend_noting
 from attnreg.regulation.edit import Maps
 from attnreg.types import AttnregError, Grid
 
@@ -27,7 +27,7 @@ class _SeenEnough(BaseException):
     """Ends a pass once every layer that is looked at has run: what follows would be thrown away."""
 
 
-class Look:
+class MapRecorder:
     """Runs the denoiser for `LatentEdit.update` and `StartEdit.choose`; made once an installation for each."""
 
     def __init__(self, denoiser: nn.Module, layers: Layers, text: Sequence[str], image: Sequence[str]) -> None:
@@ -90,11 +90,11 @@ class Look:
         means = [(seen[name] / self.heads[name], grid) for name, grid in grids.items() if grid]
         return output, [[Maps(maps[place], None, grid) for maps, grid in means] for place in range(len(rows))]
 
-    def _acts(self, call: Call) -> dict[str, Act]:
+    def _acts(self, call: Call) -> dict[str, Action]:
         keys = call.family.keys(call.arguments)
         attend = self._attend if keys is not None else partial(self._attend_jointly, call)
-        over_text = {name: Act(keys, partial(attend, name)) for name in self.text}
-        return over_text | {name: Act(None, partial(self._attend, name)) for name in self.image}
+        over_text = {name: Action(keys, partial(attend, name)) for name in self.text}
+        return over_text | {name: Action(None, partial(self._attend, name)) for name in self.image}
 
     def _pass(
         self, call: Call, arguments: dict[str, Any], rows: Sequence[int] | None = None

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.intercept import CatchAttention, native_attention, processor_name
+from attnreg.attention.layers.catch import CatchAttention, native_attention, processor_name
 from attnreg.types import AttnregError
 
 
-class Act(NamedTuple):
+class Action(NamedTuple):
     """What stands in for the attention call of one layer."""
 
     keys: int | None
@@ -29,13 +29,13 @@ class Layers:
     def __init__(self, remedy: str) -> None:
         self.remedy = remedy
         """What to call where a layer's processor makes no attention call that can be caught."""
-        self.acts: dict[str, Act] = {}
+        self.acts: dict[str, Action] = {}
         """By the layer's name; a layer without an entry runs as it always does."""
         self.caught: set[str] = set()
         """Those that have acted since it was emptied."""
 
     @contextmanager
-    def acting(self, acts: dict[str, Act]) -> Iterator[None]:
+    def acting(self, acts: dict[str, Action]) -> Iterator[None]:
         """Other acts for a while."""
         before, self.acts = self.acts, acts
         try:

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.attention.ahead import Ahead, Asked, Followed, Foreseen, Latents
 from attnreg.attention.attending import Words
-from attnreg.attention.call import Call, denoised_under
-from attnreg.attention.controls import CONTROL
-from attnreg.attention.hindrance import Hindrance
-from attnreg.attention.look import Look
-from attnreg.attention.noise_schedule import mixture, parts_of, time_of
-from attnreg.attention.prepared import Prepared
+from attnreg.attention.calls.call import Call, denoised_under
+from attnreg.attention.calls.prepared import Prepared
+from attnreg.attention.lookahead.controls import CONTROL
+from attnreg.attention.lookahead.hindrance import Hindrance
+from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.lookahead.noise_schedule import mixture, parts_of, time_of
+from attnreg.attention.lookahead.trajectory import Asked, CachedPredictions, Latents, LookAhead, Trajectory
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, EncodedText, Guess, StartEdit
@@ -28,7 +28,7 @@ AT_ONCE = 8
 Latent = Float[Tensor, "channel height width"]
 
 
-class Starts:
+class InitialNoises:
     """Chooses the starts of a pipeline's pictures among those that an edit tries.
 
     The given starts of all images are followed together, in every step and by the scheduler's own rule, as the pipeline
@@ -40,16 +40,16 @@ class Starts:
     so diffusion models tell classes apart (Li et al., 2023, arXiv:2303.16203).
     """
 
-    def __init__(self, pipe: Any, edit: StartEdit, look: Look, trace: Trace, auto: Auto | None = None) -> None:
+    def __init__(self, pipe: Any, edit: StartEdit, look: MapRecorder, trace: Trace, auto: Auto | None = None) -> None:
         self.pipe, self.edit, self.look, self.trace, self.auto = pipe, edit, look, trace, auto
         self.forget()
 
     def forget(self) -> None:
         """Back to before any step of a picture."""
-        self.foreseen: Foreseen | None = None
+        self.foreseen: CachedPredictions | None = None
 
     def recall(self, arguments: Mapping[str, Any]) -> Any | None:
-        """What the denoiser returns for these arguments, where that is known to the bit; see `Foreseen`."""
+        """What the denoiser returns for these arguments, where that is known to the bit; see `CachedPredictions`."""
         return self.foreseen.recall(arguments) if self.foreseen else None
 
     def followed(self, prepared: Prepared, hindrance: Hindrance | None) -> Words:
@@ -82,7 +82,7 @@ class Starts:
 
         readings: of every image the texts that it is read with, the prompt first.
         """
-        ahead = Ahead(self.pipe, self.look, call, scaled)
+        ahead = LookAhead(self.pipe, self.look, call, scaled)
         # What a ControlNet adds is the pipeline's to compute, in each step anew: there is nothing to be handed back.
         closely = CONTROL not in call.arguments
         rows = dict(sorted((row % call.images, row) for row in call.first_rows.values()))
@@ -100,11 +100,11 @@ class Starts:
                 spared.add(image)
             if chosen.number:
                 known = asked
-        self.foreseen = Foreseen(self.look.denoiser, known) if closely else None
+        self.foreseen = CachedPredictions(self.look.denoiser, known) if closely else None
         return after, spared
 
     def _best(
-        self, ahead: Ahead, row: int, texts: Sequence[EncodedText], words: PromptWords, latent: Latent, own: Guess
+        self, ahead: LookAhead, row: int, texts: Sequence[EncodedText], words: PromptWords, latent: Latent, own: Guess
     ) -> tuple[Chosen, Asked]:
         """What is chosen for one image, and what was asked when that was followed, unless it is the given start."""
         stops = self.edit.stops(len(ahead.times))
@@ -120,7 +120,7 @@ class Starts:
         chosen = self.edit.choose(latent, follow, words)
         return chosen, next((asked for start, asked in tried if start is chosen.latent), [])
 
-    def _guess(self, call: Call, row: int, texts: Sequence[EncodedText], followed: Followed, place: int) -> Guess:
+    def _guess(self, call: Call, row: int, texts: Sequence[EncodedText], followed: Trajectory, place: int) -> Guess:
         """What a start leads to, seen and read; place: among those that were followed together."""
         return Guess(followed.maps[place], self._errors(call, row, followed.clean[place : place + 1], texts))
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from attnreg.attention.attending import Words
-from attnreg.attention.edits import Edits
+from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.texts import TextEncoder
 from attnreg.attention.families.family import Embeddings
-from attnreg.attention.texts import TextEncoder
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, EncodedText, StartEdit

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, denoised_alone_error, denoised_under, perturbed, prediction_in, with_prediction
+from attnreg.attention.calls.call import (
+    Call,
+    denoised_alone_error,
+    denoised_under,
+    perturbed,
+    prediction_in,
+    with_prediction,
+)
 from attnreg.regulation.kinds import EncodedText, PredictionEdit
 from attnreg.types import AttnregError
 

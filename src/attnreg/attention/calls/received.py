@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.families.family import Encoder, Family
-from attnreg.attention.intercept import Patch
+from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.layers.catch import Patch
 from attnreg.targets import Encoded
 from attnreg.token_spans import Column, encoded, spans_in
 from attnreg.types import AttnregError
@@ -81,13 +81,13 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
     return encoded(prompt, found)
 
 
-def _tokenizer(pipe: Any, encoder: Encoder) -> Any:
+def _tokenizer(pipe: Any, encoder: TextColumns) -> Any:
     """The tokenizer itself: some pipelines hold a processor around it."""
     held = getattr(pipe, encoder.tokenizer)
     return getattr(held, "tokenizer", held)
 
 
-def _places(pipe: Any, encoder: Encoder, given: Received, number: int, columns: int) -> list[int | None]:
+def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
     count = given.ids.shape[1]
     order = list(range(count))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.call import Call, denoised_alone_error, perturbed
-from attnreg.attention.noise_schedule import is_known
+from attnreg.attention.calls.call import Call, denoised_alone_error, perturbed
+from attnreg.attention.lookahead.noise_schedule import is_known
 
 INSTEAD = "a method that edits attention"
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from attnreg.attention.stand_in import ABSENT, StandIn
+from attnreg.attention.layers.stand_in import ABSENT, StandIn
 from attnreg.types import AttnregError, Grid, Logits, Probabilities
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attnreg.attention.families.family import Family
-from attnreg.attention.intercept import Patch
+from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
 

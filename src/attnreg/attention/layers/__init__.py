@@ -1,0 +1,1 @@
+"""How the attention call of a layer is caught, changed and put back."""
