@@ -101,7 +101,7 @@ def test_settings_are_written_as_they_are_read(name: str) -> None:
         ("attention-balance", "window", "0, 0.5", (0.0, 0.5)),
         ("attention-balance", "window", "(0, 0.5)", (0, 0.5)),
         ("attention-balance", "layers", "mid_block,up_blocks.1", ("mid_block", "up_blocks.1")),
-        ("attention-balance", "layers", r"['up_blocks.\\d{1,2}']", (r"up_blocks.\d{1,2}",)),
+        ("attention-balance", "layers", "['up_blocks.[12]', '*.attn2']", ("up_blocks.[12]", "*.attn2")),
         ("best-start", "starts", "12", 12),
         ("best-start", "spare", "False", False),
         ("attend-and-excite", "thresholds", "", ()),

@@ -64,6 +64,8 @@ def words_received(prompts: Sequence[Encoded], targets: Any, adjectives: bool) -
 def _wanted(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
     """The targets of each of so many prompts, as the caller names them; an empty list for one of several means none."""
     if targets is None or not any(_is_list(entry) for entry in targets):
+        if targets is not None and not len(targets):
+            raise AttnregError("expected targets, got an empty list; name words of the prompt, or pass None")
         return [targets] * count
     if len(targets) != count:
         raise AttnregError(
