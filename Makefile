@@ -11,7 +11,7 @@ METHOD ?= auto
 # More options of `attnreg generate`: make generate OPTIONS="--steps 20"
 OPTIONS ?=
 
-.PHONY: help generate test check sheets cost figures results train-pocket train-judge clean
+.PHONY: help generate test check sheets cost figures results train-pocket train-pocket-joint train-judge clean
 
 help:
 	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
@@ -21,6 +21,7 @@ help:
 	@echo 'make figures                                     how good the bundled model and its judge are'
 	@echo 'make results                                     the table of the README and its report, measured again'
 	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'
+	@echo 'make train-pocket-joint                          the one with joint attention, on from the weights that are there'
 	@echo 'make train-judge                                 its judge and the judge of the judge, likewise'
 
 # Handed over as variables: quotes and dollars in a prompt are no business of the shell's.
@@ -61,6 +62,9 @@ results: $(VENV)/.test
 
 train-pocket: $(VENV)/.test
 	$(BIN)/python -m training.pocket
+
+train-pocket-joint: $(VENV)/.test
+	$(BIN)/python -m training.pocket_joint
 
 train-judge: $(VENV)/.test
 	$(BIN)/python -m training.judge

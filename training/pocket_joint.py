@@ -21,6 +21,8 @@ from training.words import never_together
 
 STEPS, GUIDANCE = 16, 3.0
 """What it draws with unless told otherwise."""
+KEPT = Path(__file__).parent / "pocket-joint"
+"""Where its weights lie while they are not good enough to be bundled: each run goes on from them."""
 CARD = Path(__file__).parent / "card-joint.md"
 
 
@@ -28,12 +30,13 @@ def main() -> None:
     """Read the budget from the command line, run the stages that are not done yet, write the model directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/runs/pocket-joint"), help="checkpoints")
-    parser.add_argument("--out", type=Path, default=Path("src/attnreg/models/pocket-joint"), help="the model directory")
+    parser.add_argument("--out", type=Path, default=KEPT, help="the model directory")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak rate of learning")
-    parser.add_argument("--start", type=Path, help="a model directory to go on from, instead of random weights")
+    parser.add_argument("--start", type=Path, default=KEPT, help="a model directory to go on from, if it is there")
+    parser.add_argument("--from-nothing", action="store_true", help="begin with random weights whatever is there")
     parser.add_argument("--pictures", type=int, default=48_000, help="encoded renderings, as many of each kind")
     arguments = parser.parse_args()
     tokenizers = joint.Tokenizers(new_tokenizer(), new_t5_tokenizer())
@@ -44,7 +47,7 @@ def main() -> None:
     )
     scaled = {kind: Latents(one.latents * factor, one.tokens) for kind, one in sets.items()}
     start = None
-    if arguments.start:
+    if not arguments.from_nothing and (arguments.start / "model_index.json").exists():
         first = StableDiffusion3Pipeline.from_pretrained(arguments.start)
         start = joint.Weights(first.transformer, first.text_encoder, first.text_encoder_2, first.text_encoder_3)
     model = joint.train(

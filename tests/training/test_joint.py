@@ -1,0 +1,106 @@
+"""How the model with joint attention is made: its words, its padding, the pairs it never sees, the whole way once."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, DiffusionPipeline
+
+from attnreg import AttentionBalance, regulate
+from attnreg.models.about import POCKET, about, damaged
+from attnreg.regulation.best_start import BestStart
+from training import joint, pocket_joint
+from training.tokenizer import NEXT_RING, new_t5_tokenizer, new_tokenizer
+from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs, seen_together
+
+TOKENIZERS = joint.Tokenizers(new_tokenizer(), new_t5_tokenizer())
+
+
+@pytest.mark.parametrize("word", [*NOUNS, *COLOURS, *GLUE, *SETTING, *NEXT_RING])
+def test_a_known_word_is_one_token_of_t5(word: str) -> None:
+    wanted = [word] if word == "," else [f"▁{word}"]
+    pieces = TOKENIZERS.t5.tokenize(f"a {word}" if word != "," else "a,")
+    assert pieces[1:] == wanted
+    assert len(TOKENIZERS.t5.tokenize("zebra")) > 1
+
+
+def test_one_padding_stands_for_all() -> None:
+    """Against the pipeline's own 256 tokens, of which nearly all are padding; to the rounding of sums."""
+    model = joint.Model(TOKENIZERS).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # what is untrained predicts nothing: its last layer is zero
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    captions = ["a red car and a cat", "a small dog in the snow at night"]
+    noisy, sigma = torch.randn(2, 8, 16, 16, generator=generator), torch.tensor([0.3, 0.9])
+    with torch.no_grad():
+        ours = model(noisy, sigma, TOKENIZERS(captions))
+        clip = TOKENIZERS.clip(captions, padding="max_length", return_tensors="pt").input_ids
+        t5 = TOKENIZERS.t5(captions, padding="max_length", max_length=256, return_tensors="pt").input_ids
+        told = [encoder(clip, output_hidden_states=True) for encoder in (model.text_encoder, model.text_encoder_2)]
+        text = [torch.cat([one.hidden_states[-2] for one in told], -1), model.text_encoder_3(t5).last_hidden_state]
+        whole = model.transformer(
+            noisy,
+            encoder_hidden_states=torch.cat(text, 1),
+            pooled_projections=torch.cat([one.text_embeds for one in told], -1),
+            timestep=1000 * sigma,
+        ).sample
+    assert whole.abs().max() > 0.1
+    torch.testing.assert_close(ours, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_caption_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="raise T5_KEPT"):
+        TOKENIZERS(["a cat and " * 9])
+
+
+def test_it_never_sees_what_the_other_model_never_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one set of prompts is unseen by both. Nor does it see three things."""
+    held_out = held_out_pairs(joint.HELD_OUT_SHARE)
+    assert held_out_pairs() < held_out
+    shown = seen_together(2, joint.HELD_OUT_SHARE)
+    assert len(shown) == 276 - len(held_out) == 69
+    assert held_out.isdisjoint(map(frozenset, shown))
+    assert set(joint.SHARES) == {"one", "two"}
+    coder = AutoencoderTiny.from_pretrained(POCKET / "vae")
+    drawn: list[list[str]] = []
+    compose = joint.compose
+
+    def noting(things: list[Any], *rest: Any) -> Any:
+        drawn.append([thing.noun for thing in things])
+        return compose(things, *rest)
+
+    monkeypatch.setattr(joint, "compose", noting)
+    made = joint.encode(coder, TOKENIZERS, 40, "two", random.Random(0))
+    assert made.latents.shape == (40, 8, 16, 16)
+    assert all(frozenset(nouns) not in held_out and len(nouns) == 2 for nouns in drawn)
+
+
+def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps, stopped and gone on with; the directory opens as any pipeline does, and is regulated as such."""
+    command = ["pocket_joint", "--work", str(tmp_path / "work"), "--pictures", "64", "--device", "cpu"]
+    out = tmp_path / "model"
+    for start, minutes in ((tmp_path / "none", "0.02"), (out, "0.03")):
+        monkeypatch.setattr(sys, "argv", [*command, "--out", str(out), "--start", str(start), "--minutes", minutes])
+        pocket_joint.main()
+    told = about(out)
+    assert told is not None
+    assert (told.name, damaged(out)) == ("pocket-joint", [])
+    assert {frozenset(pair) for pair in told.held_out_pairs} == held_out_pairs(joint.HELD_OUT_SHARE)
+    pipe = DiffusionPipeline.from_pretrained(out, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    with regulate(pipe, config=AttentionBalance()) as trace:
+        picture = pipe("a cat and a red car", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[
+            0
+        ]
+    assert picture.size == (128, 128)
+    assert [target.text for target in trace.targets[0]] == ["cat", "red car"]
+    assert [len(target.tokens) for target in trace.targets[0]] == [2, 4], "each word stands in two columns"
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        pipe("a cat and a red car", num_inference_steps=2)
+    assert trace.starts[0].spared
