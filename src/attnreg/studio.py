@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from attnreg.account import account, acted, marks
+from attnreg.attention.families import tokenizer_of
 from attnreg.attention.regulate import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
@@ -64,7 +65,7 @@ class Session:
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
-        found = find_targets(prompt, pipe.tokenizer, targets, adjectives=adjectives) if edit or targets else ()
+        found = find_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if edit or targets else ()
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.

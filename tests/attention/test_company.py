@@ -12,7 +12,9 @@ from diffusers import (
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPAGPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     T2IAdapter,
 )
 from diffusers.loaders import IPAdapterMixin
@@ -324,3 +326,40 @@ def test_a_denoiser_that_escapes_is_noticed() -> None:
         regulate(pipe, config=AttentionRegulation(layers=("down_blocks.2", "mid_block"))),
     ):
         draw(pipe)
+
+
+def test_a_pipeline_whose_only_tokenizer_is_the_second() -> None:
+    """SDXL's refiner."""
+    parts = tiny.stable_diffusion_xl().components | {"tokenizer": None, "text_encoder": None}
+    parts["unet"] = tiny.unet(
+        sample_size=64,
+        cross_attention_dim=tiny.CONTEXT,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=5 * 8 + tiny.CONTEXT,
+    )
+    pipe = tiny.quiet(StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True))
+    with regulate(pipe, config=AttentionBalance()) as trace:
+        pipe(PROMPT, image=PICTURE, num_inference_steps=4, strength=0.9, output_type="latent")
+    assert trace.regulated_steps > 0
+
+
+def test_a_pipeline_that_encodes_in_private_is_refused() -> None:
+    parts = tiny.stable_diffusion().components
+    pipe = tiny.quiet(StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False))
+    with pytest.raises(AttnregError, match=r"expected a pipeline with \.encode_prompt, got StableDiffusionInstruct"):
+        regulate(pipe).__enter__()
+
+
+def test_clip_skip_reaches_what_is_read() -> None:
+    """What encode_prompt makes with fewer layers is what the denoiser is given: its rows are found.
+
+    In SDXL. In Stable Diffusion 1 and 2 it is diffusers that cannot, with a transformers of today: it asks the text
+    encoder for a part that is no longer there.
+    """
+    pipe = tiny.stable_diffusion_xl()
+    with regulate(pipe, config=AttentionBalance()) as trace:
+        skipped = draw(pipe, PROMPT, clip_skip=1)
+    assert trace.regulated_steps > 0
+    with regulate(pipe, config=AttentionBalance()):
+        assert not torch.equal(draw(pipe, PROMPT), skipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,16 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import tiny_transformers
-from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, load_pipeline, regulate
+from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, regulate
 from attnreg.attention import attending
 from attnreg.attention.families import FAMILIES, family_of, select_layers
 from attnreg.attention.families.family import Family
 from attnreg.attention.layers import correction
+from attnreg.recipe import read_recipe
 from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.noises import noises_like
+from attnreg.studio import Session
 
 PROMPT = "a cat and a blue balloon"
 SMALL: dict[str, dict[str, Any]] = {
@@ -375,15 +378,18 @@ def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
     assert [processor._attention_backend for processor in processors] == ["flex"] * len(processors)
 
 
-def test_a_directory_is_loaded_and_drawn_from(name: str, pipe: Any, tmp_path: Any, draw: Callable[..., Tensor]) -> None:
+def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any, tmp_path: Path) -> None:
+    """With the family's own defaults for what is not told, unmodified and regulated, and a recipe that says so."""
     pipe.save_pretrained(tmp_path / "model")
-    loaded = load_pipeline(str(tmp_path / "model"), device="cpu")
-    loaded.set_progress_bar_config(disable=True)
-    settings = {"num_inference_steps": 2, "output_type": "latent"} | SMALL[name]
-    with regulate(loaded, config=AttentionBalance()) as trace:
-        loaded(PROMPT, generator=torch.Generator().manual_seed(0), **settings)
-    assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
-    assert trace.regulated_steps > 0
+    options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": 64, "width": 96}
+    session = Session.open(PROMPT, model=str(tmp_path / "model"), **options)
+    assert [target.text for target in session.targets] == ["cat", "blue balloon"]
+    told: list[str] = []
+    plain, regulated, sheet = session.draw([0], tmp_path / "out", beside_unmodified=True, say=told.append)
+    assert (regulated.exists(), sheet.exists()) == (True, True)
+    assert plain.read_bytes() != regulated.read_bytes()
+    assert any(line.startswith("seed 0: ") for line in told)
+    assert read_recipe(regulated).method == "auto"
 
 
 def test_every_family_has_its_tiny_pipeline() -> None:

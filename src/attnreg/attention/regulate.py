@@ -17,7 +17,7 @@ from torch import nn
 
 from attnreg.attention.attending import Attending
 from attnreg.attention.calls.edits import edits_for, edits_of, kinds_of
-from attnreg.attention.families import beside, family_of, select_layers
+from attnreg.attention.families import beside, family_of, select_layers, tokenizer_of
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import Patch
 from attnreg.attention.lookahead.initial_noises import InitialNoises
@@ -64,12 +64,12 @@ class Installation:
             )
         edits = edits_of(edit)
         self.family, self.denoiser = family_of(pipe)
-        for name in ("encode_prompt", "tokenizer"):
-            if getattr(pipe, name, None) is None:
-                raise AttnregError(
-                    f"expected a pipeline with .{name}, got {type(pipe).__name__} without; "
-                    "load the whole pipeline, text encoder included"
-                )
+        if getattr(pipe, "encode_prompt", None) is None:
+            raise AttnregError(
+                f"expected a pipeline with .encode_prompt, got {type(pipe).__name__} without: what its prompts become "
+                "cannot be told from what else it encodes; use the family's ordinary pipeline"
+            )
+        tokenizer_of(pipe)
         edits = edits_for(self.family, edits)
         self.pipe = pipe
         self.block = False

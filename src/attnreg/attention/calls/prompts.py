@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+from attnreg.attention.families import tokenizer_of
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
 from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, nothing_found, targets_in
@@ -86,7 +87,7 @@ def _names_nothing(prompt: str) -> bool:
 def _words_of(pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool) -> PromptWords | None:
     if wanted is None and _names_nothing(prompt):
         return None
-    tokenizer = pipe.tokenizer
+    tokenizer = tokenizer_of(pipe)
     if hasattr(pipe, "maybe_convert_prompt"):
         prompt = pipe.maybe_convert_prompt(prompt, tokenizer)
     targets = find_targets(prompt, tokenizer, wanted, adjectives=adjectives)

@@ -67,7 +67,8 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
     for encoder in family.encoders:
         if (given := received.get(encoder.model)) is None:
             continue
-        tokenizer = _tokenizer(pipe, encoder)
+        held = getattr(pipe, encoder.tokenizer)
+        tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
         ids = given.ids[number].tolist()
         places = _places(pipe, encoder, given, number, columns)
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
@@ -79,12 +80,6 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
             "text, or what pipe.encode_prompt returned while regulated"
         )
     return encoded(prompt, found)
-
-
-def _tokenizer(pipe: Any, encoder: TextColumns) -> Any:
-    """The tokenizer itself: some pipelines hold a processor around it."""
-    held = getattr(pipe, encoder.tokenizer)
-    return getattr(held, "tokenizer", held)
 
 
 def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int) -> list[int | None]:

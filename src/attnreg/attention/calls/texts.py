@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from attnreg.attention.families import tokenizer_of
 from attnreg.attention.families.family import Family
 from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
@@ -23,13 +24,14 @@ class TextEncoder:
 
     def __init__(self, pipe: Any, family: Family, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
         self.pipe, self.family, self.encode_prompt = pipe, family, encode_prompt
+        self.tokenizer = tokenizer_of(pipe)
         self.takes = inspect.signature(type(pipe).encode_prompt).parameters
         self.kept = {name: given[name] for name in KEPT if name in given}
 
     def has_placeholders(self, prompt: str) -> bool:
         """Whether textual inversion would write the prompt once more: it has been written so."""
         convert = getattr(self.pipe, "maybe_convert_prompt", None)
-        return bool(convert and convert(prompt, self.pipe.tokenizer) != prompt)
+        return bool(convert and convert(prompt, self.tokenizer) != prompt)
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
         """The embedding of a text as the prompt's words are; `masked` columns are hidden from its other tokens.
@@ -37,7 +39,7 @@ class TextEncoder:
         Placeholders of textual inversion have been written out in those words, and are not once more.
         """
         # Which columns are the text's own is asked where one encoder makes all of them.
-        own = () if self.family.encoders else tuple(range(1, end_of_text(text, self.pipe.tokenizer)))
+        own = () if self.family.encoders else tuple(range(1, end_of_text(text, self.tokenizer)))
         given = self.others(text) | self.kept
         with self._hidden(masked), self._as_it_is():
             result = self.encode_prompt(

@@ -58,6 +58,24 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
     )
 
 
+def tokenizer_of(pipe: Any) -> Any:
+    """The tokenizer that reads most of a prompt: the last one whose tokens stand in columns of their own.
+
+    Of a UNet's pipeline it is `tokenizer`, or `tokenizer_2` where that is the only one (SDXL's refiner).
+
+    Raises `AttnregError` if the pipeline has none.
+    """
+    family, _ = family_of(pipe)
+    names = [columns.tokenizer for columns in reversed(family.encoders)] or ["tokenizer", "tokenizer_2"]
+    for name in names:
+        if (held := getattr(pipe, name, None)) is not None:
+            return getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
+    raise AttnregError(
+        f"expected a pipeline with .{names[0]}, got {type(pipe).__name__} without; "
+        "load the whole pipeline, text encoder included"
+    )
+
+
 def select_layers(family: Family, denoiser: nn.Module, wanted: Sequence[str]) -> dict[str, nn.Module]:
     """The text-attention modules that names, "auto" or "all" select, by name.
 
@@ -76,7 +94,7 @@ def select_layers(family: Family, denoiser: nn.Module, wanted: Sequence[str]) ->
             found = [name for name in layers if fnmatchcase(f".{name}.", f"*.{word}.*")]
         if not found:
             blocks = dict.fromkeys(re.sub(r"\.(attentions|transformer_blocks)\..*", "", name) for name in layers)
-            there = ", ".join(sorted(blocks)) or "(this model has no cross-attention at all)"
+            there = ", ".join(sorted(blocks)) or "(no layer of this model lets the picture look at the text alone)"
             raise AttnregError(
                 f"expected layers that the model has, got {word!r}, which selects none; "
                 f"use one of {there}, 'auto' or 'all'"
