@@ -121,7 +121,7 @@ def test_a_method_that_cannot_draw_is_told_and_the_others_go_on(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AttnregError("expected something else; do that")
 
-    monkeypatch.setattr(AttentionRegulation, "__call__", refuse)
+    monkeypatch.setattr(AttentionRegulation, "bias", refuse)
     list(compare(PROMPT, ["attention-regulation", "attention-scaling"], [0], tmp_path, say=print, model=model, **SMALL))
     unmodified, failed, other = told(tmp_path)["pictures"]
     assert (failed["file"], failed["failed"]) == ("", "expected something else; do that")

@@ -26,6 +26,7 @@ from attnreg.commands.parameters import (
     settings_given,
 )  # fmt: skip
 from attnreg.commands.prompts import prompts
+from attnreg.commands.terminal import tell
 from attnreg.errors import AttnregError
 from attnreg.methods import DEFAULT
 
@@ -95,9 +96,9 @@ def generate(
         settings=read_settings(method, settings), **options,
     )  # fmt: skip
     for target in session.targets:
-        click.echo(f"target: {target}")
-    for path in session.draw(seeds, out, beside_unmodified=not alone, say=click.echo):
-        click.echo(f"saved {path}")
+        tell(f"target: {target}")
+    for path in session.draw(seeds, out, beside_unmodified=not alone, say=tell):
+        tell(f"saved {path}")
 
 
 @cli.command()
@@ -107,10 +108,10 @@ def generate(
 def rerun(picture: Path, device: str, out: Path) -> None:
     """Draw PICTURE, a PNG saved by attnreg, again from the recipe in it, and say whether it came out the same."""
     path, same, changed = _studio().draw_again(picture, device, out)
-    click.echo(f"saved {path}")
-    click.echo("the same, bit for bit" if same else "different from the picture given")
+    tell(f"saved {path}")
+    tell("the same, bit for bit" if same else "different from the picture given")
     if changed:
-        click.echo(f"other releases than then: {', '.join(changed)}")
+        tell(f"other releases than then: {', '.join(changed)}")
 
 
 @cli.command()
@@ -121,7 +122,7 @@ def doctor(context: click.Context) -> None:
 
     report = list(examine())
     for well, line in report:
-        click.echo(f"{'ok   ' if well else 'FAULT'} {line}")
+        tell(f"{'ok   ' if well else 'FAULT'} {line}")
     context.exit(0 if all(well for well, _ in report) else 1)
 
 
@@ -158,11 +159,11 @@ def main() -> None:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"attnreg: {' '.join(str(message).removeprefix('attnreg:').split())}", err=True)
+    tell(f"attnreg: {' '.join(str(message).removeprefix('attnreg:').split())}", err=True)
 
 
 def _fail(message: str) -> None:
     if "--debug" in sys.argv:
         traceback.print_exc()
-    click.echo(f"attnreg: {' '.join(message.split())}", err=True)
+    tell(f"attnreg: {' '.join(message.split())}", err=True)
     sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from attnreg.commands.parameters import MethodName
+from attnreg.commands.terminal import tell
 from attnreg.methods import METHODS
 
 
@@ -15,7 +16,7 @@ def methods(name: str | None) -> None:
     if name is None:
         for one in METHODS:
             _tell(one)
-        click.echo("methods that change different parts compose: --method prompt-weighting+attention-balance")
+        tell("methods that change different parts compose: --method prompt-weighting+attention-balance")
         return
     for part in name.split("+"):
         _tell(part)
@@ -24,7 +25,7 @@ def methods(name: str | None) -> None:
 
 def _tell(name: str) -> None:
     method = METHODS[name]
-    click.echo(f"{name}: {method.summary}")
+    tell(f"{name}: {method.summary}")
     told = {
         "changes": method.edits,
         "needs": ", ".join(method.needs),
@@ -33,16 +34,16 @@ def _tell(name: str) -> None:
     }
     for what, text in told.items():
         if text:
-            click.echo(f"    {what}: {text}")
+            tell(f"    {what}: {text}")
 
 
 def _settings(name: str) -> None:
     settings = METHODS[name].settings()
     if not settings:
-        click.echo("    settings: it has none")
+        tell("    settings: it has none")
         return
-    click.echo("    settings, each given as --set NAME=VALUE:")
+    tell("    settings, each given as --set NAME=VALUE:")
     lines = click.HelpFormatter(indent_increment=8, max_width=100)
     lines.indent()
     lines.write_dl([(f"{one.name}={one.written}", one.help) for one in settings.values()], col_max=40)
-    click.echo(lines.getvalue(), nl=False)
+    tell(lines.getvalue(), nl=False)

@@ -1,0 +1,75 @@
+"""Pipelines around the transformers of a family: pictures to begin from, to fill, to follow or to refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+import tiny_transformers
+from attnreg import AttentionBalance, regulate
+
+PROMPT = "a cat and a blue balloon"
+PICTURE = Image.new("RGB", (48, 32), (90, 140, 200))
+MASK = Image.new("L", (48, 32), 255)
+SMALL: dict[str, Any] = {"num_inference_steps": 3, "output_type": "latent", "max_sequence_length": 16}
+SIZED: dict[str, Any] = SMALL | {"height": 32, "width": 48}
+
+
+def flux(name: str, channels: int = 16) -> Any:
+    return tiny.quiet(getattr(diffusers, name)(**tiny_transformers.flux_parts(channels)))
+
+
+def stable_diffusion_3(name: str) -> Any:
+    pipe = tiny_transformers.stable_diffusion_3()
+    pipe.transformer.register_to_config(sample_size=24)
+    return tiny.quiet(getattr(diffusers, name)(**pipe.components))
+
+
+PIPELINES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "FLUX image-to-image": (lambda: flux("FluxImg2ImgPipeline"), SIZED | {"image": PICTURE, "strength": 0.9}),
+    "FLUX inpainting": (
+        lambda: flux("FluxInpaintPipeline"), SIZED | {"image": PICTURE, "mask_image": MASK, "strength": 0.9}
+    ),
+    "FLUX Fill": (lambda: flux("FluxFillPipeline", 48), SIZED | {"image": PICTURE, "mask_image": MASK}),
+    "FLUX Control": (lambda: flux("FluxControlPipeline", 32), SIZED | {"control_image": PICTURE}),
+    "FLUX Kontext": (lambda: flux("FluxKontextPipeline"), SIZED | {"image": PICTURE, "_auto_resize": False, "max_area": 32 * 48}),
+    "FLUX Kontext of text alone": (lambda: flux("FluxKontextPipeline"), SIZED | {"_auto_resize": False, "max_area": 32 * 48}),
+    "SD3 image-to-image": (
+        lambda: stable_diffusion_3("StableDiffusion3Img2ImgPipeline"), SIZED | {"image": PICTURE, "strength": 0.9}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_it_is_regulated_and_left_as_it_was(name: str) -> None:
+    make, options = PIPELINES[name]
+    pipe = make()
+
+    def drawn() -> Any:
+        return pipe(prompt=PROMPT, generator=torch.Generator().manual_seed(0), **options).images
+
+    plain = drawn()
+    with regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace:
+        regulated = drawn()
+    assert torch.equal(drawn(), plain)
+    assert not torch.equal(regulated, plain)
+    assert trace.steps == trace.regulated_steps > 0
+    assert {record.grid.pixels for record in trace.records} == {trace.records[0].grid.pixels}
+    assert trace.records[0].grid.height < trace.records[0].grid.width, (
+        "of the picture that is drawn, not of a reference"
+    )
+
+
+def test_skip_layer_guidance_is_no_step_of_its_own() -> None:
+    """Stable Diffusion 3.5 asks for one more prediction, of the prompt's rows alone, with blocks left out."""
+    pipe = tiny_transformers.stable_diffusion_3()
+    options = SIZED | {"skip_guidance_layers": [0], "skip_layer_guidance_stop": 1.0, "skip_layer_guidance_start": 0.0}
+    with regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace:
+        pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options)
+    assert trace.steps == trace.regulated_steps == 3
