@@ -19,6 +19,7 @@ PICTURE = Image.new("RGB", (48, 32), (90, 140, 200))
 MASK = Image.new("L", (48, 32), 255)
 SMALL: dict[str, Any] = {"num_inference_steps": 3, "output_type": "latent", "max_sequence_length": 16}
 SIZED: dict[str, Any] = SMALL | {"height": 32, "width": 48}
+KONTEXT: dict[str, Any] = SIZED | {"_auto_resize": False, "max_area": 32 * 48}
 
 
 def flux(name: str, channels: int = 16) -> Any:
@@ -38,8 +39,8 @@ PIPELINES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     ),
     "FLUX Fill": (lambda: flux("FluxFillPipeline", 48), SIZED | {"image": PICTURE, "mask_image": MASK}),
     "FLUX Control": (lambda: flux("FluxControlPipeline", 32), SIZED | {"control_image": PICTURE}),
-    "FLUX Kontext": (lambda: flux("FluxKontextPipeline"), SIZED | {"image": PICTURE, "_auto_resize": False, "max_area": 32 * 48}),
-    "FLUX Kontext of text alone": (lambda: flux("FluxKontextPipeline"), SIZED | {"_auto_resize": False, "max_area": 32 * 48}),
+    "FLUX Kontext": (lambda: flux("FluxKontextPipeline"), KONTEXT | {"image": PICTURE}),
+    "FLUX Kontext of text alone": (lambda: flux("FluxKontextPipeline"), KONTEXT),
     "SD3 image-to-image": (
         lambda: stable_diffusion_3("StableDiffusion3Img2ImgPipeline"), SIZED | {"image": PICTURE, "strength": 0.9}
     ),
