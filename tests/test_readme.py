@@ -28,10 +28,22 @@ def test_python_blocks_run(page: str, least: int) -> None:
     assert [target.text for target in names["trace"].targets[0]] == ["frog", "blue crown"]
 
 
-def test_pictures_and_links_exist() -> None:
-    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "src/attnreg/models/pocket/README.md"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+DOCUMENTS = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "src/attnreg/models/pocket/README.md")
+
+
+def headings(page: Path) -> set[str]:
+    """What a link may name of a page: its headings in small letters, words joined by dashes."""
+    found = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_pictures_and_links_exist(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text(encoding="utf-8")):
+        place, _, heading = target.partition("#")
+        page = document.parent / place if place else document
+        assert page.exists(), f"{document.name} links to {target}"
+        assert not heading or heading in headings(page), f"{document.name} links to {target}"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/usage.md", "docs/results.md"])
