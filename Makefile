@@ -16,10 +16,10 @@ OPTIONS ?=
 help:
 	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
 	@echo 'make test                                        lint, types and tests, as CI runs them'
-	@echo 'make sheets                                      the pictures of the README, drawn again'
+	@echo 'make sheets                                      the pictures of the README and the docs, drawn again'
 	@echo 'make cost                                        what each method costs on the bundled model'
 	@echo 'make figures                                     how good the bundled model and its judge are'
-	@echo 'make results                                     the table of the README and its report, measured again'
+	@echo 'make results                                     the tables of docs/results.md and the report, measured again'
 	@echo 'make train-pocket                                the bundled model, from nothing (resumes if stopped)'
 	@echo 'make train-pocket-joint                          the one with joint attention, on from the weights that are there'
 	@echo 'make train-judge                                 its judge and the judge of the judge, likewise'
@@ -52,7 +52,7 @@ results: $(VENV)/.test
 	$(BIN)/attnreg bench run docs/results/full.yaml --out out/full
 	$(BIN)/attnreg bench report out/full --out docs/results/full.html
 	$(BIN)/attnreg bench table out/full --format csv --out docs/results/full.csv
-	$(BIN)/attnreg bench table out/full --readme README.md
+	$(BIN)/attnreg bench table out/full --readme docs/results.md
 	$(BIN)/python -m benchmarks.renderings out/renderings
 	$(BIN)/attnreg bench distances out/full --reference out/renderings --out docs/results/distances.md
 	set -e; for run in seeds unseen-pairs three-things; do \

@@ -1,6 +1,6 @@
 """The kinds of edits beside those of logits and latents, and several edits as one.
 
-What an edit may change is told by the methods it has: `__call__` the logits over the text (`edit.LogitEdit`), `update`
+What an edit may change is told by the methods it has: `bias` the logits of the targets (`columns.LogitEdit`), `update`
 the latent (`edit.LatentEdit`), `over_text` and `over_image` all attention, `embed` what the prompt becomes, `combine`
 what the denoiser predicts, `choose` the noise that all begins with.
 """
@@ -89,7 +89,7 @@ class AttentionEdit(Gated, Protocol):
         """Names of the layers, or patterns of them, over the text; those over the picture are their neighbours."""
 
     def over_text(self, logits: Logits, words: Sequence[PromptWords], moment: Moment, memory: dict[str, Any]) -> Edited:
-        """The edited softmax of logits over the text; arguments as in `edit.LogitEdit`."""
+        """The edited softmax of logits over the text; arguments as in `edit.ProbabilityEdit`."""
 
     def over_image(
         self, logits: ImageLogits, words: Sequence[PromptWords], moment: Moment

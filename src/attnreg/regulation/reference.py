@@ -52,7 +52,7 @@ class ReferenceRegulation(ObjectiveSettings):
         layer: str,
         memory: dict[str, Any],
     ) -> Edited:
-        """The attention of one layer in one denoising step as published; see `edit.LogitEdit` for what goes in.
+        """The attention of one layer in one denoising step as published; see `edit.ProbabilityEdit` for what goes in.
 
         Computes and answers in float32 (float64 for float64 logits). `memory["edits"]` holds the best edit
         of the step before, per number of tokens.

@@ -1,0 +1,41 @@
+"""Which method works on which model family, as Markdown: `python -m benchmarks.families`.
+
+Nothing is listed by hand. A method's config tells the parts of a model that it edits, a family's adapter tells those
+that can be edited there, and the line of the library that refuses the others is asked.
+"""
+
+from __future__ import annotations
+
+from attnreg.attention.calls.edits import edits_for, edits_of
+from attnreg.attention.families import FAMILIES
+from attnreg.attention.families.family import Family
+from attnreg.methods import METHODS
+from attnreg.sampling import configure
+from attnreg.types import AttnregError
+
+WORKS, REFUSED = "yes", "–"
+
+
+def works(method: str, family: Family) -> bool:
+    """Whether a method of `METHODS`, with its default settings, is taken by the denoisers of a family."""
+    edit = configure(method)
+    if edit is None:
+        return True
+    try:
+        edits_for(family, edits_of(edit))
+    except AttnregError:
+        return False
+    return True
+
+
+def table() -> str:
+    """A row a method, a column a family."""
+    rows = [["method", *(family.name for family in FAMILIES)], ["---", *(":---:" for _ in FAMILIES)]]
+    for method in METHODS:
+        cells = (WORKS if works(method, family) else REFUSED for family in FAMILIES)
+        rows.append([f"`{method}`", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    print(table())

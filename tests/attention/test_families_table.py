@@ -1,0 +1,47 @@
+"""The table of methods and families in the docs: made from the code, and true of every pipeline it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+import tiny_transformers
+from attnreg import METHODS, AttnregError, configure, regulate
+from attnreg.attention.families import FAMILIES
+from attnreg.attention.families.family import Family
+from benchmarks import families
+from test_families import SMALL
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PIPELINES = {"Stable Diffusion": tiny.stable_diffusion, **tiny_transformers.FAMILIES}
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def built(request: pytest.FixtureRequest) -> tuple[Family, Any]:
+    return request.param, PIPELINES[request.param.name]()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+def test_what_the_table_says_holds_of_a_pipeline(built: tuple[Family, Any], method: str) -> None:
+    family, pipe = built
+    edit = configure(method)
+    if not families.works(method, family):
+        with pytest.raises(AttnregError, match=rf"works on {family.name}, got"):
+            regulate(pipe, config=edit).__enter__()
+        return
+    with regulate(pipe, config=edit) as trace:
+        if family.name in SMALL:  # on the UNets `test_promises` draws with every method
+            pipe("a cat and a blue balloon", num_inference_steps=3, output_type="latent", **SMALL[family.name])
+            assert trace.regulated_steps > 0 or trace.starts
+
+
+def test_the_page_has_the_table() -> None:
+    assert families.table() in PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.families, paste it there"
+
+
+def test_the_page_names_every_family() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert not [family.name for family in FAMILIES if f"## {family.name}" not in text]
