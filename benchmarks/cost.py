@@ -7,12 +7,16 @@ rotating from picture to picture, so that a machine that slows down slows all of
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnreg.attention.layers.catch import attend_with
@@ -27,7 +31,10 @@ from attnreg.types import Grid, Sample
 from benchmarks.drawing import mean_absolute_difference
 from benchmarks.sheets import prompts
 
-VIEWS = {
+FREE = {
+    "_fused_sdp_choice",
+    "promote_types",
+    "unbind",
     "view",
     "_unsafe_view",
     "expand",
@@ -43,8 +50,18 @@ VIEWS = {
 }
 
 
+class Shape(NamedTuple):
+    """Of an attention call."""
+
+    rows: int
+    heads: int
+    pixels: int
+    text: int
+    channels: int
+
+
 class CountOperations(TorchDispatchMode):
-    """Counts the tensor operations that are dispatched; views, which compute nothing, are left out."""
+    """Counts the tensor operations that are dispatched; views and questions, which compute nothing, are left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,30 +69,69 @@ class CountOperations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name().removeprefix("aten::").split(".")[0]
-        self.count += name not in VIEWS
+        self.count += name not in FREE
         return func(*args, **(kwargs or {}))
 
 
+class Layer:
+    """One attention call over some text, plain and regulated as the library does it, what its trace is told included.
+
+    Args:
+        shape: of the call.
+        edit: what regulates it.
+        targets: words of the prompt, one column each.
+        joint: whether text and picture attend to one another: the text's positions are then queries and keys also.
+    """
+
+    def __init__(self, shape: Shape, edit: LogitEdit | ProbabilityEdit, targets: int = 2, joint: bool = False) -> None:
+        self.edit, self.corrects = edit, isinstance(edit, LogitEdit)
+        generator = torch.Generator().manual_seed(0)
+        rows, heads, pixels, text, channels = shape
+        queries, keys = (pixels + text,) * 2 if joint else (pixels, text)
+        # As diffusers makes them: the heads of a position side by side.
+        query, key, value = (
+            torch.randn(rows, count, heads, channels, generator=generator).transpose(1, 2)
+            for count in (queries, keys, keys)
+        )
+        self.call = query, key, value
+        self.prompt = PromptColumns(tuple((2 + 3 * i,) for i in range(targets)), 0, 10)
+        self.grid = Grid(math.isqrt(pixels), pixels // math.isqrt(pixels))
+        self.row, self.queries = rows - 1, slice(queries - pixels, queries)
+        self.memory: dict[str, Any] = {}
+        self.step = 0
+
+    def plain(self) -> Tensor:
+        """The call as it is."""
+        return F.scaled_dot_product_attention(*self.call)
+
+    def regulated(self) -> Tensor:
+        """The call as one step regulates it; the memory is kept from step to step."""
+        step, self.step = self.step, self.step + 1
+        edit: Any = self.edit
+        if self.corrects:
+            query = self.call[0]
+            columns = columns_of((self.prompt,), 0, query.dtype, query.device)
+            part = Part([self.row], self.queries, columns, self.grid, lambda change: told.append(change.measure()))
+            told: list[Any] = []
+            bias = partial(edit.bias, step=step, layer="layer", memory=self.memory)
+            return attend_corrected([(part, bias)], *self.call)
+
+        def edited(logits: Tensor) -> Any:
+            return edit(logits, [self.prompt], self.grid, step, "layer", self.memory).probabilities
+
+        return attend_with(edited, torch.tensor([self.row]), *self.call)
+
+
+@torch.no_grad()
 def operations(edit: LogitEdit | ProbabilityEdit, side: int = 16, targets: int = 2) -> int:
     """Operations of one regulated layer in one step, beyond the plain attention call (second step: with a memory)."""
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(2, 8, positions, 40, generator=generator) for positions in (side * side, 77))
-    prompt = PromptColumns(tuple((2 + 3 * i,) for i in range(targets)), 0, 10)
-    grid, memory, step = Grid(side, side), dict[str, Any](), 0
-
-    def layer() -> None:
-        if isinstance(edit, LogitEdit):
-            part = Part([1], slice(None), columns_of((prompt,), 0, query.dtype, query.device), grid)
-            attend_corrected([(part, lambda seen: edit.bias(seen, step, "layer", memory))], query, key, key)
-        else:
-            attend_with(lambda logits: edit(logits, [prompt], grid, step, "layer", memory).probabilities,
-                        torch.tensor([1]), query, key, key)  # fmt: skip
-
-    layer()
-    step = 1
-    with torch.no_grad(), CountOperations() as counter:
-        layer()
-    return int(counter.count) - 1
+    layer = Layer(Shape(2, 8, side * side, 77, 40), edit, targets)
+    layer.regulated()
+    with CountOperations() as counter:
+        layer.regulated()
+    with CountOperations() as plain:
+        layer.plain()
+    return int(counter.count - plain.count)
 
 
 def main() -> None:

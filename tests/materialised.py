@@ -17,7 +17,7 @@ def seen(logits: Logits, prompts: Sequence[PromptColumns], grid: Grid) -> Column
     check_prompts(prompts, len(logits), logits.shape[-1])
     columns = columns_of(tuple(prompts), 0, logits.dtype, logits.device)
     at = columns.tokens[:, None, None].expand(-1, *logits.shape[1:3], -1)
-    return ColumnAttention(logits.gather(3, at), logits.softmax(-1).gather(3, at), columns, grid)
+    return ColumnAttention(logits.softmax(-1).gather(3, at), columns, grid, lambda: logits.gather(3, at))
 
 
 def edited(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -62,6 +62,14 @@ class Measured(NamedTuple):
     mass_after: Float[Tensor, "image target"]
     loss_before: Float[Tensor, " image"] | None = None
     loss_after: Float[Tensor, " image"] | None = None
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """What an edit measured, not yet put together: nothing is computed, or waited for, before someone asks."""
+
+    def measured(self) -> Measured:
+        """The numbers."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +156,10 @@ class Trace:
         """What methods that choose among noises chose, one record an image."""
         self.decisions: list[Decision] = []
         """Which method acted and why, one an image; none where the method was named by the caller."""
-        self._noted: list[tuple[int, str, Sequence[int], Grid, Measured]] = []
+        self._noted: list[tuple[int, str, Sequence[int], Grid, Measured | Measurable]] = []
         self._maps: dict[int, dict[str, tuple[Grid, Float[Tensor, "edit target pixel"], int]]] = {}
 
-    def note(self, step: int, layer: str, images: Sequence[int], grid: Grid, measured: Measured) -> None:
+    def note(self, step: int, layer: str, images: Sequence[int], grid: Grid, measured: Measured | Measurable) -> None:
         """Keep what one layer's edit measured; tensors stay where they are until someone asks."""
         self._noted.append((step, layer, tuple(images), grid, measured))
 
@@ -184,7 +192,8 @@ class Trace:
                 None if measured.loss_before is None else measured.loss_before[i].item(),
                 None if measured.loss_after is None else measured.loss_after[i].item(),
             )
-            for step, layer, images, grid, measured in self._noted
+            for step, layer, images, grid, noted in self._noted
+            for measured in [noted if isinstance(noted, Measured) else noted.measured()]
             for i, image in enumerate(images)
         ]
 

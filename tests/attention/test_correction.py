@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnreg.attention.layers import correction
+from attnreg.attention.layers import kernels
 from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.regulation.columns import Bias, Columns, columns_of
 from attnreg.regulation.edit import PromptColumns
-from attnreg.types import Grid
+from attnreg.types import AttnregError, Grid
 
 TWO = (PromptColumns(((1, 2), (5,))), PromptColumns(((3,), (4,))))
 """Two prompts with two targets each; in the second of them one column is none."""
@@ -88,7 +88,7 @@ def test_it_is_the_softmax_of_the_edited_logits(
     bias = torch.randn(2, HEADS, 1, 3, generator=torch.Generator().manual_seed(1))
     given_mask = masks(mask, 4, keys)
     if way == "one-hot values":
-        monkeypatch.setattr(correction, "_KERNELS", {})
+        monkeypatch.setattr(kernels, "_KERNELS", {})
     for one in call:
         one.requires_grad_(way == "with gradients")
     got = attend_corrected([(part, lambda _: Bias(bias))], *call, given_mask)
@@ -158,3 +158,38 @@ def test_several_parts_and_grouped_heads() -> None:
     whole = query, key.expand(-1, HEADS, -1, -1), value.expand(-1, HEADS, -1, -1)
     for (part, bias), row in zip(parts, (0, 1), strict=True):
         torch.testing.assert_close(got[row], by_softmax(whole, part, bias)[row], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pixels", [1, PIXELS])
+def test_what_an_account_is_told_takes_no_gradient_away(pixels: int) -> None:
+    """The masses are measured before the output is corrected, and told as the softmax of all logits has them."""
+    bias = torch.randn(2, HEADS, pixels, 3, generator=torch.Generator().manual_seed(1))
+    found: list[Any] = []
+    gradients = []
+    for note in (None, lambda change: found.append(change.measure().measured())):
+        call = [one.requires_grad_() for one in tensors(2, PIXELS, TEXT)]
+        part = Part([0, 1], slice(None), columns(), Grid(4, 6), note)
+        got = attend_corrected([(part, lambda _: Bias(bias))], *call)
+        gradients.append(torch.autograd.grad(got.square().sum(), call))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    query, key, _ = tensors(2, PIXELS, TEXT)
+    before = query @ key.mT / math.sqrt(WIDTH)
+    after = before.clone()
+    for image, prompt in enumerate(TWO):
+        for place, column in enumerate(column for target in prompt.targets for column in target):
+            after[image, :, :, column] += bias[image, :, :, place]
+    for logits, told in ((before, found[0].mass_before), (after, found[0].mass_after)):
+        for image, prompt in enumerate(TWO):
+            for index, target in enumerate(prompt.targets):
+                mass = logits.softmax(-1)[image][..., list(target)].sum(-1).mean()
+                torch.testing.assert_close(told[image, index], mass)
+    assert not found[0].mass_after.requires_grad
+
+
+def test_a_bias_is_told_as_what_is_added_or_as_what_it_makes_grow() -> None:
+    bias = torch.tensor([[[[0.0, 1.0, -2.0]]]])
+    torch.testing.assert_close(Bias(growth=Bias(bias).growth).columns, bias)
+    for wrong in ({}, {"columns": bias, "growth": bias}):
+        with pytest.raises(AttnregError, match="both or neither"):
+            Bias(**wrong)

@@ -17,7 +17,8 @@ from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
 from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
-from attnreg.regulation.columns import Bias, ColumnAttention, LogitEdit, check_prompts, columns_of, gains, masses
+from attnreg.regulation.change import Change
+from attnreg.regulation.columns import LogitEdit, check_prompts, columns_of
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
 from attnreg.types import AttnregError, Logits, Measured, Probabilities, Trace
@@ -57,6 +58,8 @@ class Attending:
     ) -> None:
         self.family, self.denoiser = family, denoiser
         self.edits, self.trace = edits, trace
+        self.corrects = isinstance(edits.logits, LogitEdit)
+        """Asked once: to ask for a protocol takes as long as an operation of a small layer."""
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
         self.forget()
@@ -117,8 +120,8 @@ class Attending:
         if valued:
             value = valued.put(module, value)
 
-        edit = self.edits.logits
-        if isinstance(edit, LogitEdit):
+        edit: Any = self.edits.logits
+        if self.corrects:
             return self._corrected(edit, layer, places, query, key, value, *args, **kwargs)
 
         def edited(logits: Logits) -> Probabilities:
@@ -161,24 +164,20 @@ class Attending:
             prompts = tuple(one.columns for one in group.words)
             check_prompts(prompts, len(group.images), key.shape[-2] - places.text)
             columns = columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
-            part = Part(group.rows, places.queries, columns, places.grid)
+            note = partial(self._note, layer, group.images)
+            part = Part(group.rows, places.queries, columns, places.grid, note)
             memory = self.memory.setdefault((layer, index), {})
-            parts.append((part, partial(self._biased, edit, layer, group.images, memory)))
+            bias = partial(edit.bias, step=self.time.step, layer=layer, memory=memory)
+            parts.append((part, bias))
         return attend_corrected(parts, query, key, value, *args, **kwargs)
 
-    def _biased(
-        self, edit: LogitEdit, layer: str, images: list[int], memory: dict[str, Any], attention: ColumnAttention
-    ) -> Bias:
-        """What the edit adds; its effect is noted."""
-        bias = edit.bias(attention, self.time.step, layer, memory)
-        with torch.no_grad():
-            gain = gains(attention.probabilities, bias, attention.columns)
-            measured = Measured(masses(attention), masses(attention, gain), bias.loss_before, bias.loss_after)
-            self.trace.note(self.time.step, layer, images, attention.grid, measured)
-            if self.trace.keeps_maps:
-                before, after = column_maps(attention), column_maps(attention, gain)
-                self.trace.note_maps(layer, images, attention.grid, before, after)
-        return bias
+    def _note(self, layer: str, images: list[int], change: Change) -> None:
+        """Tell the trace what an edit did."""
+        grid = change.attention.grid
+        self.trace.note(self.time.step, layer, images, grid, change.measure())
+        if self.trace.keeps_maps:
+            before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
+            self.trace.note_maps(layer, images, grid, before, after)
 
     def _places(self, layer: str, call: Call, query: Tensor, key: Tensor) -> Places:
         return self.family.places(layer, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])

@@ -22,8 +22,8 @@ class AttentionScaling(EditSettings):
     def bias(self, attention: ColumnAttention, step: int, layer: str, memory: dict[str, Any]) -> Bias:
         """What makes the targets louder in one layer; see `columns.LogitEdit`."""
         if self.factor == 1:
-            images, heads, _, columns = attention.logits.shape
-            return Bias(attention.logits.new_full((images, heads, 1, columns), self.strength * self.shift))
+            images, heads, _, columns = attention.probabilities.shape
+            return Bias(attention.probabilities.new_full((images, heads, 1, columns), self.strength * self.shift))
         # A column that is masked stays masked: nothing is added to a logit of minus infinity.
         finite = attention.logits.detach().nan_to_num(neginf=0.0)
         return Bias(self.strength * ((self.factor - 1) * finite + self.shift))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting
@@ -33,6 +36,16 @@ class AttentionBalance(EditSettings):
         `memory` is not used: every step stands on its own.
         """
         with torch.no_grad():
-            mass = attention.by_target.mean(-2, keepdim=True).clamp_min(FAINTEST)
-            shift = (self.gain * mass.mean(-1, keepdim=True) / mass).log() * self.strength
-            return Bias(attention.spread(shift))
+            mass = attention.gathered(attention.by_column).clamp_min(FAINTEST)
+            mean = mass.mean(-1, keepdim=True)
+            if self.strength == 1:  # no logarithm that would be taken back: one operation
+                growth = torch.addcdiv(_minus_one(mass.dtype, mass.device), mean, mass, value=self.gain)
+                return Bias(growth=attention.spread(growth))
+            return Bias(attention.spread((self.gain * mean / mass).log() * self.strength))
+
+
+@lru_cache(maxsize=16)
+def _minus_one(dtype: torch.dtype, device: torch.device) -> Float[Tensor, ""]:
+    """Do not write to it: it is kept."""
+    with torch.inference_mode(False):
+        return torch.full((), -1.0, dtype=dtype, device=device)

@@ -6,13 +6,13 @@ and the log-sum-exp of the whole row, so nothing as large as all of them is ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from einops import reduce
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,8 +27,12 @@ class Columns(NamedTuple):
     """Which token each is."""
     members: Float[Tensor, "image column target"]
     """1 where a column belongs to a target, else 0."""
+    heeded: Float[Tensor, "image 1 1 column"]
+    """1 where a column belongs to any target, else 0."""
     alone: bool
     """Whether every target is one column, in the order of the targets."""
+    slices: tuple[slice | None, ...]
+    """Of each image, where its columns are evenly spaced: as a slice, which copies nothing. Two always are."""
 
 
 @lru_cache(maxsize=64)
@@ -55,19 +59,33 @@ def columns_of(prompts: tuple[PromptColumns, ...], first: int, dtype: torch.dtyp
                 members[image, start : start + len(target), number] = 1
                 start += len(target)
         alone = width == members.shape[-1]
-        return Columns(tokens, members.to(device, dtype), alone)
+        members = members.to(device, dtype)
+        slices = tuple(_evenly_spaced([first + column for column in row]) for row in rows)
+        return Columns(tokens, members, members.sum(-1)[:, None, None], alone, slices)
+
+
+def _evenly_spaced(columns: list[int]) -> slice | None:
+    """The slice that takes just these, in this order; `None` if there is none."""
+    spacing = columns[1] - columns[0] if len(columns) > 1 else 1
+    if spacing < 1 or any(later - sooner != spacing for sooner, later in pairwise(columns)):
+        return None
+    return slice(columns[0], columns[-1] + 1, spacing)
 
 
 @dataclass(frozen=True)
 class ColumnAttention:
     """How the positions of the picture attend to some columns, in one layer and step; float32 (float64 stays)."""
 
-    logits: Float[Tensor, "image head pixel column"]
-    """`q k^T / sqrt(d)`, masks added."""
     probabilities: Float[Tensor, "image head pixel column"]
-    """Their softmax over the whole row, of which these columns are a part."""
+    """Their softmax over the whole row, of which these columns are a part; the pixels of a column lie side by side."""
     columns: Columns
     grid: Grid
+    ask_logits: Callable[[], Float[Tensor, "image head pixel column"]]
+
+    @property
+    def logits(self) -> Float[Tensor, "image head pixel column"]:
+        """`q k^T / sqrt(d)`, masks added; made when it is asked for."""
+        return self.ask_logits()
 
     @property
     def by_target(self) -> Float[Tensor, "image head pixel target"]:
@@ -76,20 +94,63 @@ class ColumnAttention:
             return self.probabilities
         return self.probabilities @ self.columns.members.unsqueeze(1)
 
+    @cached_property
+    def by_column(self) -> Float[Tensor, "image head 1 column"]:
+        """The attention to each column, mean over the pixels; without gradient."""
+        return self.probabilities.detach().mean(-2, keepdim=True)
+
+    def gathered(
+        self, by_column: Float[Tensor, "image head #pixel column"]
+    ) -> Float[Tensor, "image head #pixel target"]:
+        """Numbers of columns, summed over the columns of each target."""
+        return by_column if self.columns.alone else by_column @ self.columns.members.unsqueeze(1)
+
     def spread(self, by_target: Float[Tensor, "image head #pixel target"]) -> Float[Tensor, "image head #pixel column"]:
         """A number a target, handed on to each of its columns."""
         return by_target if self.columns.alone else by_target @ self.columns.members.mT.unsqueeze(1)
 
 
-class Bias(NamedTuple):
-    """What an edit adds to the logits of its columns, and what its search found."""
+class Bias:
+    """What an edit adds to the logits of its columns, and what its search found.
 
-    columns: Float[Tensor, "image head #pixel column"]
-    """One number a column and head (`pixel` is 1), or one a position."""
-    loss_before: Float[Tensor, " image"] | None = None
-    """The method's objective where its search began, mean over heads; `None` if it has none."""
-    loss_after: Float[Tensor, " image"] | None = None
-    """The same where its search ended."""
+    Args:
+        columns: what is added: one number a column and head (`pixel` is 1), or one a position.
+        loss_before: the method's objective where its search began, mean over heads; `None` if it has none.
+        loss_after: the same where its search ended.
+        growth: `exp(columns) - 1` in the place of `columns`, by an edit to which that is the nearer of the two.
+
+    Raises:
+        AttnregError: neither `columns` nor `growth` is given, or both are.
+    """
+
+    def __init__(
+        self,
+        columns: Float[Tensor, "image head #pixel column"] | None = None,
+        loss_before: Float[Tensor, " image"] | None = None,
+        loss_after: Float[Tensor, " image"] | None = None,
+        *,
+        growth: Float[Tensor, "image head #pixel column"] | None = None,
+    ) -> None:
+        if (columns is None) == (growth is None):
+            raise AttnregError("expected a Bias of columns or of growth, got both or neither; give one of the two")
+        self._columns, self._growth = columns, growth
+        self.loss_before, self.loss_after = loss_before, loss_after
+
+    @property
+    def columns(self) -> Float[Tensor, "image head #pixel column"]:
+        """What is added to the logits."""
+        if self._columns is not None:
+            return self._columns
+        assert self._growth is not None
+        return self._growth.log1p()
+
+    @property
+    def growth(self) -> Float[Tensor, "image head #pixel column"]:
+        """By which share of itself `exp(logit)` grows: `exp(columns) - 1`."""
+        if self._growth is not None:
+            return self._growth
+        assert self._columns is not None
+        return self._columns.expm1()
 
 
 @runtime_checkable
@@ -118,28 +179,6 @@ class LogitEdit(Protocol):
             memory: belongs to this layer and this group of images alone: empty at the first step of a run, kept by the
                 caller until its end, filled here.
         """
-
-
-def gains(
-    probabilities: Float[Tensor, "image head pixel column"], bias: Bias, columns: Columns
-) -> Float[Tensor, "image head pixel column"]:
-    """`g = (exp(S) - 1) P`: by how much each column grows, before the row is divided by its new sum `1 + sum g`.
-
-    0 in columns that stand in no target.
-    """
-    grown = probabilities * bias.columns.expm1()
-    return grown if columns.alone else grown * columns.members.sum(-1)[:, None, None]
-
-
-def masses(
-    attention: ColumnAttention, gains: Float[Tensor, "image head pixel column"] | None = None
-) -> Float[Tensor, "image target"]:
-    """Mean probability of each target over heads and pixels: as it is, or with the gains of an edit."""
-    if gains is None:
-        return reduce(attention.by_target, "image head pixel target -> image target", "mean")
-    after = (attention.probabilities + gains) / (1 + gains.sum(-1, keepdim=True))
-    per_column = reduce(after, "image head pixel column -> image 1 column", "mean")
-    return (per_column @ attention.columns.members).squeeze(1)
 
 
 def check_prompts(prompts: Sequence[PromptColumns], images: int, tokens: int) -> None:

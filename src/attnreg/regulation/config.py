@@ -61,7 +61,7 @@ class AttentionRegulation(ObjectiveSettings):
             memory["weights"] = solution.weights
             used = solution.weights if previous is None else solution.weights.lerp(previous, self.smoothing)
             edit = (used * (self.strength * self.decay**step)) @ basis
-            images = len(attention.logits)
+            images = len(attention.probabilities)
             per_target = rearrange(edit, "(image head) target pixel -> image head pixel target", image=images)
             return Bias(
                 attention.spread(per_target),
@@ -73,7 +73,7 @@ class AttentionRegulation(ObjectiveSettings):
 def _group_logits(by_target: Float[Tensor, "image head pixel target"]) -> Float[Tensor, "image*head group pixel"]:
     """`log P` of every target and, in the last row, of all other columns together: logits whose softmax is `P`."""
     rest = (1 - by_target.sum(-1, keepdim=True)).clamp_min(torch.finfo(by_target.dtype).eps)
-    return rearrange(torch.cat([by_target, rest], -1).log(), "image head pixel group -> (image head) group pixel")
+    return torch.cat([by_target.mT, rest.mT], -2).log().flatten(0, 1)
 
 
 def _recall(memory: dict[str, Any], shape: torch.Size, layer: str) -> Float[Tensor, "problem target basis"] | None:

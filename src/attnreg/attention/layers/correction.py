@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from attnreg.regulation.columns import Bias, ColumnAttention, Columns, gains
+from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
+from attnreg.regulation.change import Change
+from attnreg.regulation.columns import Bias, ColumnAttention, Columns
 from attnreg.types import Grid
-
-FLASH, EFFICIENT, CUDNN = 1, 2, 3
-"""What `torch._fused_sdp_choice` calls the kernels."""
 
 
 class Part(NamedTuple):
@@ -37,6 +36,8 @@ class Part(NamedTuple):
     columns: Columns
     """Of each image; their tokens count the keys."""
     grid: Grid
+    note: Callable[[Change], None] | None = None
+    """Told what the edit does, before the output is corrected."""
 
 
 Edit = Callable[[ColumnAttention], Bias]
@@ -57,49 +58,89 @@ def attend_corrected(
 
     Gradients reach queries, keys and values; the bias is a constant to them unless its edit says otherwise.
     """
-    output, log_sum = _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    output, log_sum = attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if enable_gqa and key.shape[1] < query.shape[1]:
         times = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     in_place = not output.requires_grad
-    with torch.autocast(query.device.type, enabled=False):  # it would round the products to half precision
+    kind = query.device.type
+    rounding = torch.is_autocast_enabled(kind)  # products would be rounded to half precision
+    with torch.autocast(kind, enabled=False) if rounding else nullcontext():
         for part, edit in parts:
-            rows = _taken(part.rows)
-            at = part.columns.tokens[:, None, :, None]
-            own = query[rows][:, :, part.queries]
-            exact = torch.promote_types(own.dtype, torch.float32)
-            chosen = key[rows].gather(2, at.expand(-1, key.shape[1], -1, key.shape[3])).to(exact) * factor
-            logits = own.to(exact) @ chosen.mT
-            mask = None if attn_mask is None else _mask_of(attn_mask, rows, part.queries)
-            if mask is not None:
-                logits = _masked(logits, mask, part.columns.tokens)
-            if log_sum is not None:
-                of_row = log_sum[rows][:, :, part.queries].to(exact)
-                probabilities = (logits - of_row.unsqueeze(-1)).exp()
-            else:
-                probabilities = _by_one_hot(own, key[rows], mask, part.columns.tokens, factor).to(exact)
-            attention = ColumnAttention(logits, probabilities, part.columns, part.grid)
-            gain = gains(probabilities, edit(attention), part.columns)
-            spread = value[rows].gather(2, at.expand(-1, value.shape[1], -1, value.shape[3])).to(exact)
-            before = output[rows][:, :, part.queries]
-            # One product an image, added in place where the kernel's own precision is exact enough.
-            if in_place and before.dtype == exact and isinstance(rows, slice):
-                for image in range(len(before)):
-                    before[image].baddbmm_(gain[image], spread[image])
-                before.div_(1 + gain.sum(-1, keepdim=True))
-                continue
-            edited = (before.to(exact) + gain @ spread) / (1 + gain.sum(-1, keepdim=True))
-            edited = edited.to(output.dtype)
-            if in_place:
-                output[rows, :, part.queries] = edited
-            else:
-                whole = torch.arange(len(query), device=query.device)[rows]
-                inner = output[rows].index_copy(
-                    2, torch.arange(query.shape[2], device=query.device)[part.queries], edited
-                )
-                output = output.index_copy(0, whole, inner)
+            mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
+            attention = _seen(part, query, key, log_sum, mask, factor)
+            change = Change(attention, edit(attention))
+            if part.note:
+                part.note(change)
+            for image, row in enumerate(part.rows):
+                before = output[row][:, part.queries]
+                spread = _chosen(value[row], part.columns, image).to(attention.probabilities.dtype)
+                edited = _corrected(change, image, before, spread, in_place)
+                if edited is before:
+                    continue
+                if in_place:
+                    output[row, :, part.queries] = edited
+                else:
+                    at = torch.arange(query.shape[2], device=query.device)[part.queries]
+                    inner = output[row].index_copy(1, at, edited)
+                    whole = torch.tensor([row], device=query.device)
+                    output = output.index_copy(0, whole, inner.unsqueeze(0))
     return output
+
+
+def _seen(
+    part: Part, query: Tensor, key: Tensor, log_sum: Tensor | None, mask: Tensor | None, factor: float
+) -> ColumnAttention:
+    """How a part's queries attend to its columns; (column, query) in memory, which is quick to sum over the queries."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    own = [query[row][:, part.queries] for row in part.rows]
+    chosen = [_chosen(key[row], part.columns, image).to(exact) for image, row in enumerate(part.rows)]
+    if log_sum is None:
+        logits = _stacked([of_image.to(exact) @ keys.mT for of_image, keys in zip(own, chosen, strict=True)]) * factor
+        logits = masked(logits, mask, part.columns.tokens)
+        by_image = torch.stack(own), key[taken(part.rows)]
+        probabilities = by_one_hot(*by_image, mask, part.columns.tokens, factor).to(exact)
+        return ColumnAttention(probabilities, part.columns, part.grid, lambda: logits)
+    of_rows = [log_sum[row][:, part.queries].to(exact).unsqueeze(-2) for row in part.rows]
+    relative = [
+        torch.baddbmm(of_row, keys, of_image.to(exact).mT, beta=-1, alpha=factor)
+        for of_row, of_image, keys in zip(of_rows, own, chosen, strict=True)
+    ]
+    scores = masked(_stacked(relative).mT, mask, part.columns.tokens)
+    return ColumnAttention(scores.exp(), part.columns, part.grid, lambda: scores + _stacked(of_rows).mT)
+
+
+def _corrected(
+    change: Change,
+    image: int,
+    before: Float[Tensor, "head query channel"],
+    spread: Float[Tensor, "head column channel"],
+    in_place: bool,
+) -> Float[Tensor, "head query channel"]:
+    """The output of one image; the very tensor, written to, where its precision is exact enough."""
+    if change.is_even:  # the few values grow, not what is as large as the map
+        gains, spread = change.attention.probabilities[image], spread * change.growth[image].mT
+    else:
+        gains = change.gains[image]
+    share = change.share[image]
+    if in_place and before.dtype == spread.dtype:
+        before.baddbmm_(gains, spread).mul_(share)
+        return before
+    return ((before.to(spread.dtype) + gains @ spread) * share).to(before.dtype)
+
+
+def _chosen(
+    whole: Float[Tensor, "head key channel"], columns: Columns, image: int
+) -> Float[Tensor, "head column channel"]:
+    """The keys or values of an image's columns."""
+    evenly = columns.slices[image]
+    return whole[:, evenly] if evenly else whole.index_select(1, columns.tokens[image])
+
+
+def _stacked(of_images: list[Tensor]) -> Tensor:
+    """One tensor of all images; of one image it copies nothing."""
+    return of_images[0].unsqueeze(0) if len(of_images) == 1 else torch.stack(of_images)
 
 
 @torch.no_grad()
@@ -117,136 +158,24 @@ def attend_noting(
     enable_gqa: bool = False,
 ) -> tuple[Tensor, Float[Tensor, "row pixel token"]]:
     """The attention call as it is, and what some rows' queries give to some keys: probabilities, summed over heads."""
-    output, log_sum = _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    output, log_sum = attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     noted = []
     with torch.autocast(query.device.type, enabled=False):
         for row in rows:
-            mask = None if attn_mask is None else _mask_of(attn_mask, slice(row, row + 1), queries)
+            mask = None if attn_mask is None else mask_of(attn_mask, slice(row, row + 1), queries)
             of_heads = []
             for head in range(query.shape[1]):  # one at a time: of large pictures even one is large
                 own, all_keys = query[row, head, queries].float() * factor, key[row, head].float()
                 logits = own @ all_keys[keys].mT
                 of_head = None if mask is None else mask[0, head if mask.shape[1] > 1 else 0]
                 if of_head is not None:
-                    logits = _excluding(logits, of_head[:, keys])
+                    logits = excluding(logits, of_head[:, keys])
                 if log_sum is not None:
                     of_row = log_sum[row, head, queries].float()
                 else:
-                    of_row = _excluding(own @ all_keys.mT, of_head).logsumexp(-1)
+                    of_row = excluding(own @ all_keys.mT, of_head).logsumexp(-1)
                 of_heads.append((logits - of_row.unsqueeze(-1)).exp())
             noted.append(torch.stack(of_heads).sum(0))
     return output, torch.stack(noted)
-
-
-def _excluding(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits under a mask of truth values, which excludes, or one that is added."""
-    if mask is None:
-        return logits
-    return logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
-
-
-def _taken(rows: Sequence[int]) -> Any:
-    """Rows of a batch as an index: a slice, which copies nothing, where they follow one another."""
-    first = rows[0]
-    return slice(first, first + len(rows)) if list(rows) == list(range(first, first + len(rows))) else list(rows)
-
-
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    dropout_p: float,
-    is_causal: bool,
-    scale: float | None,
-    gqa: bool,
-) -> tuple[Tensor, Float[Tensor, "batch head query"] | None]:
-    """What `scaled_dot_product_attention` returns, to the bit, and each row's log-sum-exp if its kernel tells it."""
-    plain = F.scaled_dot_product_attention
-    wanted = torch.is_grad_enabled() and any(one.requires_grad for one in (query, key, value))
-    odd = dropout_p or is_causal or gqa or query.ndim != 4 or torch.compiler.is_compiling()
-    if not (odd or wanted):
-        choice = torch._fused_sdp_choice(query, key, value, mask, dropout_p, is_causal, scale=scale)
-        kernel = _KERNELS.get((query.device.type, choice))
-        found = kernel(query, key, value, mask, scale) if kernel else None
-        if found is not None:
-            output, log_sum = found
-            return output, log_sum
-    output = plain(query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=gqa)
-    return output, None
-
-
-def _on_cpu(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Any:
-    if mask is not None and mask.dtype == torch.bool:  # as `scaled_dot_product_attention` does it
-        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -math.inf)
-    if mask is not None and (mask.dtype != query.dtype or mask.ndim not in (2, 4)):
-        return None
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return attend(query, key, value, 0.0, False, attn_mask=mask, scale=scale)
-
-
-def _flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Any:
-    # Other widths are padded by `scaled_dot_product_attention` before the kernel gets them.
-    if mask is not None or query.shape[-1] % 8 or value.shape[-1] != query.shape[-1]:
-        return None
-    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, False, False, scale=scale)[:2]
-
-
-def _efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Any:
-    if mask is not None:  # it must be expanded and aligned first
-        return None
-    attend = torch.ops.aten._scaled_dot_product_efficient_attention
-    output, log_sum, *_ = attend(query, key, value, None, True, 0.0, False, scale=scale)
-    return output, log_sum[..., : query.shape[-2]]  # it is padded to whole blocks
-
-
-def _cudnn(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Any:
-    if mask is not None:
-        return None
-    attend = torch.ops.aten._scaled_dot_product_cudnn_attention
-    output, log_sum, *_ = attend(query, key, value, None, True, 0.0, False, False, scale=scale)
-    return output, log_sum.reshape(query.shape[:-1])
-
-
-_KERNELS = {
-    ("cpu", FLASH): _on_cpu,
-    ("cuda", FLASH): _flash,
-    ("cuda", EFFICIENT): _efficient,
-    ("cuda", CUDNN): _cudnn,
-}
-
-
-def _mask_of(mask: Tensor, rows: Any, queries: slice) -> Shaped[Tensor, "#image #head #query key"]:
-    """What a mask adds to the logits of a part; a mask of truth values excludes."""
-    mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim < 4 else mask
-    mask = mask[rows] if mask.shape[0] > 1 else mask
-    return mask[:, :, queries] if mask.shape[2] > 1 else mask
-
-
-def _masked(
-    logits: Float[Tensor, "image head query column"], mask: Tensor, index: Int[Tensor, "image column"]
-) -> Float[Tensor, "image head query column"]:
-    """The logits of some columns under the mask of their rows."""
-    mask = mask.expand(len(index), -1, -1, -1)
-    of_columns = mask.gather(3, index[:, None, None].expand(-1, *mask.shape[1:3], -1))
-    return _excluding(logits, of_columns)
-
-
-def _by_one_hot(
-    query: Tensor, key: Tensor, mask: Tensor | None, index: Int[Tensor, "image column"], factor: float
-) -> Float[Tensor, "image head query column"]:
-    """The probabilities of some columns by another call of the kernel, whose values are 1 at a column each.
-
-    As many columns a call as the head has channels, so that the fused kernels take it.
-    """
-    images, heads, keys, channels = key.shape
-    found = []
-    for some in index.split(channels, 1):
-        values = torch.zeros(images, 1, keys, channels, dtype=key.dtype, device=key.device)
-        at = torch.arange(some.shape[1], device=key.device).expand_as(some)
-        values[torch.arange(images, device=key.device)[:, None], 0, some, at] = 1
-        told = F.scaled_dot_product_attention(query, key, values.expand(-1, heads, -1, -1), mask, scale=factor)
-        found.append(told[..., : some.shape[1]])
-    return torch.cat(found, -1)

@@ -1,0 +1,93 @@
+"""What a bias on some columns makes of a row: by how much each column grows, the row's new sum, the masses.
+
+With `g_c = (exp(S_c) - 1) P_c` a row's sum becomes `1 + sum g`, and column `c` is attended to by
+`(P_c + g_c) / (1 + sum g)`. Few operations, and none over more than those columns: each launch costs, more so on a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attnreg.regulation.columns import Bias, ColumnAttention
+from attnreg.types import Measured
+
+
+@dataclass(frozen=True)
+class Change:
+    """One layer's attention to some columns, and what an edit adds to them."""
+
+    attention: ColumnAttention
+    bias: Bias
+
+    @cached_property
+    def growth(self) -> Float[Tensor, "image head #pixel column"]:
+        """`exp(S) - 1`; 0 in columns that stand in no target."""
+        columns = self.attention.columns
+        return self.bias.growth if columns.alone else self.bias.growth * columns.heeded
+
+    @property
+    def is_even(self) -> bool:
+        """Whether it is one number a column and head, the same for all pixels."""
+        return self.growth.shape[-2] == 1
+
+    @cached_property
+    def gains(self) -> Float[Tensor, "image head pixel column"]:
+        """`g`: what each column gains before the row is divided by its new sum."""
+        return self.attention.probabilities * self.growth
+
+    @cached_property
+    def share(self) -> Float[Tensor, "image head pixel 1"]:
+        """`1 / (1 + sum g)`: what is left of everything else in the row. Exactly 1 where nothing is added."""
+        if not self.is_even:
+            return (1 + self.gains.sum(-1, keepdim=True)).reciprocal()
+        probabilities = self.attention.probabilities
+        one = _one(probabilities.dtype, probabilities.device)
+        rows = [
+            torch.baddbmm(one, growth, of_image.mT) for growth, of_image in zip(self.growth, probabilities, strict=True)
+        ]
+        return (rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)).reciprocal().mT
+
+    def measure(self) -> Masses:
+        """The masses without and with the edit, as far as they must be computed now; without gradient."""
+        # What is kept for the correction of the output keeps its gradient.
+        probabilities, share = self.attention.probabilities.detach(), self.share.detach()
+        growth = self.growth.detach() if self.is_even else None
+        after = (probabilities if self.is_even else probabilities + self.gains.detach()).mT @ share
+        pixels = probabilities.shape[-2]
+        losses = self.bias.loss_before, self.bias.loss_after
+        return Masses(self.attention.by_column, after.mT, growth, pixels, self.attention.columns.members, *losses)
+
+
+@dataclass(frozen=True)
+class Masses:
+    """What tells the mean attention to each target, a few numbers a head: put together when someone asks."""
+
+    before: Float[Tensor, "image head 1 column"]
+    after: Float[Tensor, "image head 1 column"]
+    """Sum over the pixels; of an even edit before it grew."""
+    growth: Float[Tensor, "image head 1 column"] | None
+    pixels: int
+    members: Float[Tensor, "image column target"]
+    loss_before: Float[Tensor, " image"] | None
+    loss_after: Float[Tensor, " image"] | None
+
+    @torch.no_grad()
+    def measured(self) -> Measured:
+        """Mean probability of each target over heads and pixels, without and with the edit."""
+        after = self.after / self.pixels
+        if self.growth is not None:
+            after = after * (1 + self.growth)
+        before, after = ((one.mean(1) @ self.members).squeeze(1) for one in (self.before, after))
+        return Measured(before, after, self.loss_before, self.loss_after)
+
+
+@lru_cache(maxsize=16)
+def _one(dtype: torch.dtype, device: torch.device) -> Float[Tensor, ""]:
+    """Do not write to it: it is kept."""
+    with torch.inference_mode(False):
+        return torch.ones((), dtype=dtype, device=device)
