@@ -20,6 +20,7 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.pocket import PocketJudge
 from attnreg.models.about import about
 from attnreg.models.load import load_pipeline
+from attnreg.models.quiet import quiet_libraries
 from attnreg.plot import sheet
 from attnreg.types import AttnregError
 
@@ -46,6 +47,7 @@ def main() -> None:
     told = about(arguments.model)
     if told is None:
         raise AttnregError(f"expected a model that says which words it knows, got {arguments.model}; see training/")
+    quiet_libraries()
     pipe = load_pipeline(str(arguments.model), device="cpu")
     pipe.set_progress_bar_config(disable=True)
     options = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -247,3 +248,12 @@ def test_files_are_named_for_an_idea() -> None:
     named = [*SOURCES, *(ROOT / "training").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
     vague = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
     assert [path for path in named if path.stem in vague or vague & set(path.relative_to(ROOT).parts)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_only_families_name_the_class_of_a_denoiser(path: Path) -> None:
+    """All else works through what a family answers: a new one is an entry, and nothing else."""
+    if "families" in path.parts:
+        return
+    classes = r"\w*(UNet\w*ConditionModel|Transformer2DModel|Transformer3DModel|DiTModel)\b"
+    assert not re.search(classes, path.read_text(encoding="utf-8"))
