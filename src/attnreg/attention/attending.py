@@ -17,7 +17,7 @@ from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
 from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
-from attnreg.regulation.change import Change
+from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import LogitEdit, check_prompts, columns_of
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
@@ -171,7 +171,7 @@ class Attending:
             parts.append((part, bias))
         return attend_corrected(parts, query, key, value, *args, **kwargs)
 
-    def _note(self, layer: str, images: list[int], change: Change) -> None:
+    def _note(self, layer: str, images: list[int], change: BiasEffect) -> None:
         """Tell the trace what an edit did."""
         grid = change.attention.grid
         self.trace.note(self.time.step, layer, images, grid, change.measure())

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
-from attnreg.regulation.change import Change
+from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
 from attnreg.types import Grid
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
     columns: Columns
     """Of each image; their tokens count the keys."""
     grid: Grid
-    note: Callable[[Change], None] | None = None
+    note: Callable[[BiasEffect], None] | None = None
     """Told what the edit does, before the output is corrected."""
 
 
@@ -70,7 +70,7 @@ def attend_corrected(
         for part, edit in parts:
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
             attention = _seen(part, query, key, log_sum, mask, factor)
-            change = Change(attention, edit(attention))
+            change = BiasEffect(attention, edit(attention))
             if part.note:
                 part.note(change)
             for image, row in enumerate(part.rows):
@@ -112,7 +112,7 @@ def _seen(
 
 
 def _corrected(
-    change: Change,
+    change: BiasEffect,
     image: int,
     before: Float[Tensor, "head query channel"],
     spread: Float[Tensor, "head column channel"],

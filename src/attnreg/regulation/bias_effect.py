@@ -18,7 +18,7 @@ from attnreg.types import Measured
 
 
 @dataclass(frozen=True)
-class Change:
+class BiasEffect:
     """One layer's attention to some columns, and what an edit adds to them."""
 
     attention: ColumnAttention
