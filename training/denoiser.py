@@ -133,6 +133,28 @@ def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     return tokens
 
 
+def some_of(
+    sets: Mapping[str, Latents],
+    often: Mapping[str, Tensor],
+    shares: Mapping[str, float],
+    batch: int,
+    empty: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Latents in float32 and token columns of a batch: each kind's share, drawn as often as told.
+
+    A tenth of them lose their words, for guidance.
+    """
+    latents, tokens = [], []
+    for kind, part in shares.items():
+        chosen = torch.multinomial(often[kind], round(batch * part), replacement=True, generator=generator)
+        latents.append(sets[kind].latents[chosen].float())
+        tokens.append(sets[kind].tokens[chosen])
+    clean, words = torch.cat(latents), torch.cat(tokens)
+    words[torch.rand(len(words), generator=generator) < 0.1] = empty
+    return clean, words
+
+
 def weights_by_token(tokenizer: CLIPTokenizer) -> Tensor:
     """How much more often pictures are shown whose caption holds a token, `(token,)`; see `LATE`."""
     weights = torch.ones(len(tokenizer))
@@ -190,13 +212,7 @@ def train(
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        latents, tokens = [], []
-        for kind, part in shares.items():
-            chosen = torch.multinomial(often[kind], round(batch * part), replacement=True, generator=generator)
-            latents.append(sets[kind].latents[chosen].float())
-            tokens.append(sets[kind].tokens[chosen])
-        clean, words = torch.cat(latents), torch.cat(tokens)
-        words[torch.rand(len(words), generator=generator) < 0.1] = empty
+        clean, words = some_of(sets, often, shares, batch, empty, generator)
         noise = torch.randn(clean.shape, generator=generator)
         steps = (1000 * torch.sigmoid(0.2 + 1.2 * torch.randn(len(words), generator=generator))).long().clamp(0, 999)
         clean, words, noise, steps = clean.to(device), words.to(device), noise.to(device), steps.to(device)

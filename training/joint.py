@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from training.autoencoder import to_tensor
-from training.denoiser import LATENT_SIDE, Latents, tokenise, weights_by_token
+from training.denoiser import LATENT_SIDE, Latents, some_of, tokenise, weights_by_token
 from training.grounds import SIDE
 from training.loop import learn
 from training.render import compose, draw
@@ -229,13 +229,7 @@ def train(
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        latents, tokens = [], []
-        for kind, part in SHARES.items():
-            chosen = torch.multinomial(often[kind], round(batch * part), replacement=True, generator=generator)
-            latents.append(sets[kind].latents[chosen].float())
-            tokens.append(sets[kind].tokens[chosen])
-        clean, words = torch.cat(latents), torch.cat(tokens)
-        words[torch.rand(len(words), generator=generator) < 0.1] = empty
+        clean, words = some_of(sets, often, SHARES, batch, empty, generator)
         noise = torch.randn(clean.shape, generator=generator)
         sigma = torch.sigmoid(SIGMA_MEAN + SIGMA_SPREAD * torch.randn(len(words), generator=generator))
         clean, words, noise, sigma = clean.to(device), words.to(device), noise.to(device), sigma.to(device)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from attnreg.attention.layers.kernels import excluding
 from attnreg.attention.layers.stand_in import ABSENT, StandIn
 from attnreg.types import AttnregError, Grid, Logits, Probabilities
 
@@ -118,9 +119,7 @@ def scaled_logits(
     exact = torch.promote_types(query.dtype, torch.float32)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     logits = (query.to(exact) * factor) @ key.to(exact).transpose(-1, -2)
-    if mask is None:
-        return logits
-    return logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
+    return excluding(logits, mask)
 
 
 def attend_with(
