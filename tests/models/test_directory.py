@@ -13,23 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
 from attnreg.models.directory import check_directory, kept_in, variant_of
 from attnreg.models.load import load_pipeline
 from attnreg.types import AttnregError
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny.stable_diffusion().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
 def change(file: Path, **entries: Any) -> None:

@@ -29,20 +29,6 @@ from attnreg.models.load import (
 from attnreg.types import AttnregError
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline directory as diffusers writes it."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny.stable_diffusion().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
-
-
 def change(file: Path, **entries: Any) -> None:
     """Set entries of a JSON file."""
     file.write_text(json.dumps(json.loads(file.read_text()) | entries))

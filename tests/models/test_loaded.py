@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ import tiny
 from attnreg.models.load import load_pipeline
 from attnreg.models.loaded import TRANSFORMERS, check_finite, check_whole, noticing_missing
 from attnreg.types import AttnregError
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny.stable_diffusion().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
-
 
 FILES = {
     "vae": ("diffusion_pytorch_model.safetensors", b"decoder.conv_in.bias"),

@@ -74,8 +74,9 @@ class Encodings:
             result = call()
         texts = self.family.texts(result)
         if not handed_back and error is None and words is None:
+            assert prompts is not None  # else there was an error
             try:
-                words = self._words_received(prompts or [], texts, received)
+                words = self._words_received(prompts, texts, received)
             except AttnregError as wrong:
                 if not may_be_negative:
                     raise
