@@ -93,6 +93,8 @@ class Latents:
 
     latents: Tensor
     tokens: Tensor
+    layouts: Tensor | None = None
+    """What lies in each cell, if it is kept: see `training.layout`."""
 
 
 def shares_with(promised: int) -> dict[str, float]:
@@ -140,19 +142,21 @@ def some_of(
     batch: int,
     empty: Tensor,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Latents in float32 and token columns of a batch: each kind's share, drawn as often as told.
+) -> Latents:
+    """A batch, its latents in float32: each kind's share, drawn as often as told.
 
     A tenth of them lose their words, for guidance.
     """
-    latents, tokens = [], []
+    latents, tokens, layouts = [], [], []
     for kind, part in shares.items():
         chosen = torch.multinomial(often[kind], round(batch * part), replacement=True, generator=generator)
         latents.append(sets[kind].latents[chosen].float())
         tokens.append(sets[kind].tokens[chosen])
-    clean, words = torch.cat(latents), torch.cat(tokens)
+        if (told := sets[kind].layouts) is not None:
+            layouts.append(told[chosen])
+    words = torch.cat(tokens)
     words[torch.rand(len(words), generator=generator) < 0.1] = empty
-    return clean, words
+    return Latents(torch.cat(latents), words, torch.cat(layouts) if layouts else None)
 
 
 def weights_by_token(tokenizer: CLIPTokenizer) -> Tensor:
@@ -212,7 +216,8 @@ def train(
 
     def loss_at(step: int, share: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        clean, words = some_of(sets, often, shares, batch, empty, generator)
+        some = some_of(sets, often, shares, batch, empty, generator)
+        clean, words = some.latents, some.tokens
         noise = torch.randn(clean.shape, generator=generator)
         steps = (1000 * torch.sigmoid(0.2 + 1.2 * torch.randn(len(words), generator=generator))).long().clamp(0, 999)
         clean, words, noise, steps = clean.to(device), words.to(device), noise.to(device), steps.to(device)

@@ -109,6 +109,7 @@ def encoded_pictures(
         "seed": seed,
         "count": count,
         "kinds": list(kinds),
+        "by": encode.__module__,
         "scale": float(sum(p.detach().double().sum() for p in coder.encoder.parameters())),
     }
     state = checkpoint.load(path)
@@ -117,9 +118,12 @@ def encoded_pictures(
         for kind in kinds:
             rng = random.Random(f"{seed} pictures of {kind}")
             made = encode(coder, tokenizer, count // len(kinds), kind, rng)
-            state |= {f"latents of {kind}": made.latents, f"tokens of {kind}": made.tokens}
+            state |= {f"{part} of {kind}": kept for part, kept in vars(made).items() if kept is not None}
         checkpoint.save(path, state)
-    return {kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"]) for kind in kinds}
+    return {
+        kind: denoiser.Latents(state[f"latents of {kind}"], state[f"tokens of {kind}"], state.get(f"layouts of {kind}"))
+        for kind in kinds
+    }
 
 
 def export(out: Path, coder: AutoencoderTiny, model: denoiser.Model, tokenizer: CLIPTokenizer) -> None:

@@ -7,6 +7,7 @@ minutes are the training budget on the machine it runs on; on a GPU the same min
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from diffusers import AutoencoderTiny, StableDiffusion3Pipeline
 
 from attnreg.models.about import POCKET
 from training import joint
-from training.denoiser import Latents
 from training.pocket import encoded_pictures, write_directory
 from training.tokenizer import new_t5_tokenizer, new_tokenizer
 from training.words import never_together
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak rate of learning")
+    parser.add_argument("--compiled", action="store_true", help="compile the denoiser: for long budgets")
     parser.add_argument("--start", type=Path, default=KEPT, help="a model directory to go on from, if it is there")
     parser.add_argument("--from-nothing", action="store_true", help="begin with random weights whatever is there")
     parser.add_argument("--pictures", type=int, default=48_000, help="encoded renderings, as many of each kind")
@@ -45,14 +46,15 @@ def main() -> None:
     sets = encoded_pictures(
         arguments.work, coder, tokenizers, tuple(joint.SHARES), arguments.pictures, arguments.seed, joint.encode
     )
-    scaled = {kind: Latents(one.latents * factor, one.tokens) for kind, one in sets.items()}
+    scaled = {kind: replace(one, latents=one.latents * factor) for kind, one in sets.items()}
     start = None
     if not arguments.from_nothing and (arguments.start / "model_index.json").exists():
         first = StableDiffusion3Pipeline.from_pretrained(arguments.start)
         start = joint.Weights(first.transformer, first.text_encoder, first.text_encoder_2, first.text_encoder_3)
     model = joint.train(
         arguments.work, scaled, tokenizers, arguments.minutes,
-        start=start, seed=arguments.seed, peak_rate=arguments.rate, device=arguments.device,
+        start=start, seed=arguments.seed, peak_rate=arguments.rate, compiled=arguments.compiled,
+        device=arguments.device,
     )  # fmt: skip
     export(arguments.out, coder, model.cpu(), tokenizers)
 

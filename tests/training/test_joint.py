@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderTiny, DiffusionPipeline
+from einops import rearrange
+from torch.nn import functional as F
 
 from attnreg import AttentionBalance, regulate
 from attnreg.models.about import POCKET, about, damaged
 from attnreg.regulation.best_start import BestStart
 from training import joint, pocket_joint
+from training.layout import LayoutHead, as_tensor, layout_of
+from training.render import compose
 from training.tokenizer import NEXT_RING, new_t5_tokenizer, new_tokenizer
-from training.words import COLOURS, GLUE, NOUNS, SETTING, held_out_pairs, seen_together
+from training.words import COLOURS, GLUE, NOUNS, SETTING, Thing, held_out_pairs, seen_together
 
 TOKENIZERS = joint.Tokenizers(new_tokenizer(), new_t5_tokenizer())
 
@@ -78,7 +83,44 @@ def test_it_never_sees_what_the_other_model_never_saw(monkeypatch: pytest.Monkey
     monkeypatch.setattr(joint, "compose", noting)
     made = joint.encode(coder, TOKENIZERS, 40, "two", random.Random(0))
     assert made.latents.shape == (40, 8, 16, 16)
+    assert made.layouts is not None
+    for layout, nouns in zip(made.layouts, drawn, strict=True):
+        assert {NOUNS[int(number) - 1] for number in layout[..., 0].unique() if number} == set(nouns)
     assert all(frozenset(nouns) not in held_out and len(nouns) == 2 for nouns in drawn)
+
+
+def test_a_layout_tells_each_cell_by_its_middle() -> None:
+    """Cell by cell, against the squares of the scene."""
+    rng = random.Random(0)
+    for number in (1, 2, 3):
+        scene = compose([Thing(noun) for noun in rng.sample(NOUNS, number)], rng)
+        layout = layout_of(scene)
+        for row, column in itertools.product(range(16), range(16)):
+            x, y = 8 * column + 4, 8 * row + 4
+            wanted = [0, 0, 0, 0]
+            for placed in scene.placed:
+                across, down = (x - placed.left) / placed.size, (y - placed.top) / placed.size
+                if 0 <= across < 1 and 0 <= down < 1:
+                    noun = NOUNS.index(placed.thing.noun) + 1
+                    wanted = [noun, int(255 * across), int(255 * down), int(255 * placed.size / 128)]
+            assert layout[row, column].tolist() == wanted
+
+
+def test_the_layout_head_learns_what_a_token_says_of_its_own_cells() -> None:
+    """Tokens that hold their cells' layout: a line can read it, and only in the right order."""
+    torch.manual_seed(0)
+    scene = compose([Thing("cat"), Thing("car")], random.Random(0))
+    layouts = as_tensor([layout_of(scene)])
+    cells = torch.cat([F.one_hot(layouts[..., 0].long(), 25), layouts[..., 1:] / 255], -1).float()
+    tokens = rearrange(cells, "b (h p) (w q) c -> b (h w) (p q c)", p=2, q=2)
+    head = LayoutHead(tokens.shape[-1], 2)
+    optimiser = torch.optim.Adam(head.parameters(), 0.05)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = head.loss(tokens, layouts)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.01 < head.loss(tokens.flip(1), layouts)
 
 
 def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
