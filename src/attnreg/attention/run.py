@@ -114,10 +114,12 @@ class RegulatedRun:
             if not acting:
                 return None
             pairs = self._pairs(given[self.family.text])
-            call = Call(original, self.family, given, pairs, len(self.prepared.words))
+            apart = self.family.negative is None and len(self.waiting) > 1
+            call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
-                time = time._replace(noise=float(torch.as_tensor(given[self.family.time]).flatten()[0]) / trained)
+                told = float(torch.as_tensor(given[self.family.time]).flatten()[0]) * self.family.time_divisor
+                time = time._replace(noise=told / trained)
 
             def rewritten(call: Call) -> Call:
                 return self._rewritten(call, self._embedded(acting))

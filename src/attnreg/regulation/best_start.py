@@ -24,7 +24,7 @@ from attnreg.words import in_place_of
 SIDE = 8
 """Positions along the longer side of the maps that are scored: finer ones are averaged, so that sizes compare."""
 
-Latent = Float[Tensor, "channel height width"]
+Latent = Float[Tensor, "*latent"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ class PredictionEdit(Gated, Protocol):
 class Chosen(NamedTuple):
     """The noise that a picture begins with, and what it was chosen from."""
 
-    latent: Float[Tensor, "channel height width"]
+    latent: Float[Tensor, "*latent"]
     """The very latent that was given, if none was better."""
     scores: tuple[float, ...]
     """Of every start that was followed, the given one first."""
@@ -161,8 +161,8 @@ class StartEdit(Gated, Protocol):
 
     def choose(
         self,
-        latent: Float[Tensor, "channel height width"],
-        follow: Callable[[Float[Tensor, "channel height width"]], Guess],
+        latent: Float[Tensor, "*latent"],
+        follow: Callable[[Float[Tensor, "*latent"]], Guess],
         words: PromptWords,
     ) -> Chosen:
         """The start of one image. `follow(z)` denoises z some way down and tells what comes of it."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def noises_like(
-    latent: Float[Tensor, "channel height width"], count: int, newness: float = 1.0
-) -> Iterator[Float[Tensor, "channel height width"]]:
+    latent: Float[Tensor, "*latent"], count: int, newness: float = 1.0
+) -> Iterator[Float[Tensor, "*latent"]]:
     """The latent itself, then normal noise of its strength, decided by the signs of its values.
 
     The signs are the same in any company and any precision. newness: how far the others are from the given one, which

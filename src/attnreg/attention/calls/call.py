@@ -28,9 +28,11 @@ class Call:
     """`(row, image)` for every row of the batch that holds an image's prompt."""
     images: int
     """How many images are drawn."""
+    guided_apart: bool = False
+    """Whether the denoiser is called once more in every step, without the prompt."""
 
     @property
-    def sample(self) -> Float[Tensor, "row channel height width"]:
+    def sample(self) -> Float[Tensor, row * latent]:
         """The scaled latents, one a row, and whatever channels the pipeline appends to them."""
         sample: Tensor = self.arguments[self.family.sample]
         return sample
@@ -64,8 +66,17 @@ class Call:
     def at(self, time: Tensor) -> Call:
         """The same call at another time step, told as the pipeline tells it: once, or once a row."""
         told = self.arguments[self.family.time]
-        each = isinstance(told, Tensor) and told.ndim > 0
-        return self.given(**{self.family.time: time.expand(len(told)) if each else time})
+        if isinstance(told, Tensor) and told.ndim > 0:
+            time = time.expand(len(told))
+        return self.given(**{self.family.time: self.family.told_time(time, told)})
+
+    def beside(
+        self, latents: Float[Tensor, row * latent], rows: Sequence[int] | None = None
+    ) -> Float[Tensor, row * sample]:
+        """Latents of some rows, of all if none are named, with the channels that the pipeline appends to those rows."""
+        sample = self.sample if rows is None else self.sample[list(rows)]
+        axis, width = self.family.channel_axis, latents.shape[self.family.channel_axis]
+        return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width)], axis)
 
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""

@@ -66,6 +66,10 @@ class Family:
     """The denoiser's argument that holds what the prompts became."""
     time: str = "timestep"
     """The denoiser's argument that holds the time step."""
+    channel_axis: int = 1
+    """Of the latents: where a pipeline appends what is no latent, such as a mask, behind the latent's channels."""
+    time_divisor: float = 1.0
+    """What the scheduler's time step is divided by before the denoiser is told it."""
     pooled: str = "pooled_projections"
     """The denoiser's argument, if it has it, that holds each prompt in one vector."""
     pooled_result: int | None = None
@@ -94,6 +98,20 @@ class Family:
             f"expected a model with attention over the picture alone, got {self.name}; choose a method that edits "
             "attention to the text"
         )
+
+    def told_time(self, time: Tensor, like: Any) -> Tensor:
+        """A time step of the scheduler's as pipelines tell it to the denoiser, in the type of one that was told."""
+        if self.time_divisor == 1.0:
+            return time
+        return (time.to(like.dtype) if isinstance(like, Tensor) else time) / self.time_divisor
+
+    def own(self, predicted: Tensor, latents: Float[Tensor, image * latent]) -> Float[Tensor, row * latent]:
+        """The part of a prediction that is of the latents: some denoisers predict more."""
+        return predicted.narrow(self.channel_axis, 0, latents.shape[self.channel_axis])
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """What a call is given in one tensor with the latents, in words; "" if nothing, or channels told by scaling."""
+        return ""
 
     def texts(self, result: Any) -> Texts:
         """What `encode_prompt` returned, sorted."""

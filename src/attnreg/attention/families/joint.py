@@ -78,6 +78,18 @@ class Flux(Joint):
 
     layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
     negative: int | None = None
+    kinds: frozenset[str] = frozenset({"logits", "start"})
+    pooled_result: int | None = 1
+    channel_axis: int = 2
+    time_divisor: float = 1000.0
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
+        _, positions, channels = arguments[self.sample].shape
+        config: Any = denoiser.config
+        if positions != self.picture(arguments, denoiser)[0].pixels:
+            return "a picture to refer to"
+        return "" if channels == (config.out_channels or config.in_channels) else "a mask or a control"
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The positions that share the first one's number, and are as high and wide as the highest of these tell."""

@@ -61,14 +61,29 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
             f"choose DDIM, Euler, DPM++ or {INSTEAD}",
         )
     first = scheduler.timesteps[0]
-    began = torch.as_tensor(call.arguments[call.family.time]).flatten()[0].to(first)
+    told = call.arguments[call.family.time]
+    began = torch.as_tensor(told).flatten()[0]
+    begins_at_first = torch.equal(began, call.family.told_time(first, told).to(began))
     takes = inspect.signature(pipe.prepare_latents).parameters if hasattr(pipe, "prepare_latents") else {}
     # Inpainting knows when it begins with noise alone; image-to-image at full strength still adds it to a picture.
-    if began != first or ("image" in takes and "is_strength_max" not in takes):
+    if not begins_at_first or ("image" in takes and "is_strength_max" not in takes):
         yield Hindrance(
             "the run begins from a picture, which other noise would wipe out",
             f"expected a run that begins with noise alone, at time step {float(first):g}, got one that "
-            f"begins from a picture, at {float(began):g}; other noise would wipe it out: choose {INSTEAD}",
+            f"begins from a picture, at {float(began) * call.family.time_divisor:g}; other noise would wipe it out: "
+            f"choose {INSTEAD}",
+        )
+    if beside := call.family.beside_latents(call.arguments, getattr(pipe, call.family.denoiser)):
+        yield Hindrance(
+            f"{name} gives the denoiser {beside} beside the latents",
+            f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
+            f"choose {INSTEAD}",
+        )
+    if call.guided_apart:
+        yield Hindrance(
+            f"{name} guides by calls of their own",
+            f"expected guidance within one call of the denoiser, got {name}, which asks it once more without the "
+            f"prompt; turn that guidance off (true_cfg_scale=1) or choose {INSTEAD}",
         )
     if not call.guided_plainly:
         yield Hindrance(f"{name} does not guide in the plain way", call.guidance_error)

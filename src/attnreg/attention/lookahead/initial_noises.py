@@ -25,7 +25,7 @@ from attnreg.types import AttnregError, StartRecord, Trace
 AT_ONCE = 8
 """With so many texts a picture is read in one pass of the denoiser."""
 
-Latent = Float[Tensor, "channel height width"]
+Latent = Float[Tensor, "*latent"]
 
 
 class InitialNoises:
@@ -131,14 +131,13 @@ class InitialNoises:
         signal, spread = mixture(scheduler, time)
         noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(0)).to(clean)
         noisy = signal * clean + spread * noise
-        extra = call.sample[row : row + 1, clean.shape[1] :]
-        sample = torch.cat([noisy.to(extra), extra], 1)
+        sample = call.beside(noisy.to(call.sample), [row])
         given = call.at(time)
         errors: list[float] = []
         for first in range(0, len(texts), AT_ONCE):
             some = texts[first : first + AT_ONCE]
             count = len(some)
-            predicted = denoised_under(given, [row] * count, some, sample.repeat(count, 1, 1, 1))
-            restored, _ = parts_of(scheduler, predicted[:, : clean.shape[1]], noisy.expand(count, -1, -1, -1), time)
-            errors += (restored - clean).square().sum((1, 2, 3)).tolist()
+            predicted = denoised_under(given, [row] * count, some, torch.cat([sample] * count))
+            restored, _ = parts_of(scheduler, call.family.own(predicted, clean), torch.cat([noisy] * count), time)
+            errors += (restored - clean).square().flatten(1).sum(1).tolist()
         return tuple(errors)

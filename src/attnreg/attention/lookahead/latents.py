@@ -20,7 +20,7 @@ from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.regulation.edit import LatentEdit, Maps
 from attnreg.types import AttnregError, LatentRecord, Trace
 
-Latents = Float[Tensor, "image channel height width"]
+Latents = Float[Tensor, "image *latent"]
 
 
 class _Scaling(NamedTuple):
@@ -137,9 +137,8 @@ class MovedLatents:
         if torch.equal(after, before):
             return call
         self.moved = before, after
-        sample = scaled(after.repeat(len(given) // call.images, 1, 1, 1)).to(call.sample)
-        whole = torch.cat([sample, call.sample[:, before.shape[1] :]], 1)
-        return self.controls.attached(call).given(**{call.family.sample: whole})
+        sample = scaled(torch.cat([after] * (len(given) // call.images))).to(call.sample)
+        return self.controls.attached(call).given(**{call.family.sample: call.beside(sample)})
 
     def _move(
         self,

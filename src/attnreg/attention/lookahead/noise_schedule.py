@@ -43,10 +43,10 @@ def mixture(scheduler: Any, time: Tensor) -> tuple[float, float]:
 
 def parts_of(
     scheduler: Any,
-    predicted: Float[Tensor, "image channel height width"],
-    sample: Float[Tensor, "image channel height width"],
+    predicted: Float[Tensor, image * latent],
+    sample: Float[Tensor, image * latent],
     time: Tensor,
-) -> tuple[Float[Tensor, "image channel height width"], Float[Tensor, "image channel height width"]]:
+) -> tuple[Float[Tensor, image * latent], Float[Tensor, image * latent]]:
     """The picture and the noise that a sample is made of, as they are predicted, in float32."""
     a, s = mixture(scheduler, time)
     predicted, noisy = predicted.float(), sample.float()

@@ -17,7 +17,7 @@ from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
 from attnreg.regulation.edit import Maps
 
-Latents = Float[Tensor, "image channel height width"]
+Latents = Float[Tensor, "image *latent"]
 Asked = list[tuple[dict[str, Any], Any]]
 """What the denoiser was given, by name, and what it returned, call by call."""
 
@@ -129,13 +129,12 @@ class LookAhead:
         batch = sorted({*rows, *without})
         places = {row: place for some in (rows, without) for place, row in enumerate(some)}
         prompted, plain = [batch.index(row) for row in rows], [batch.index(row) for row in without]
-        extra = self.call.sample[batch, latents.shape[1] :]
         asked: Asked = []
         state = solver.begin(latents)
         for stop, after in zip(stops, (*stops[1:], None), strict=True):
             time = self.times[stop]
             own = solver.given(state, time)
-            sample = torch.cat([own[[places[row] for row in batch]].to(extra), extra], 1)
+            sample = self.call.beside(own[[places[row] for row in batch]].to(self.call.sample), batch)
             arguments = self.call.at(time).of_rows(batch, **{family.sample: sample})
             handed = contained(arguments)
             if after is None:
@@ -145,7 +144,7 @@ class LookAhead:
             # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
             before = asked[0][0] if asked else arguments
             asked.append((before | {name: arguments[name] for name in (family.sample, family.time)}, output))
-            predicted = prediction_in(output)[:, : latents.shape[1]]
+            predicted = family.own(prediction_in(output), latents)
             guided = predicted[prompted]
             if plain:
                 prompted_alone = guided
