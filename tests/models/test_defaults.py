@@ -130,3 +130,13 @@ def test_the_denoiser() -> None:
     assert denoiser_of(pipe) is pipe.unet
     with pytest.raises(AttnregError, match="a unet or a transformer, got SimpleNamespace"):
         denoiser_of(SimpleNamespace(unet=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "rewriting"), [("LongCatImagePipeline", "enable_prompt_rewrite"), ("ErnieImagePipeline", "use_pe")]
+)
+def test_a_prompt_is_drawn_as_it_is_written(name: str, rewriting: str) -> None:
+    """A language model that rewrites it draws its words anew each time: unless it is asked for, it is not."""
+    pipe = made(name)
+    assert options_for(pipe, {"num_inference_steps": 2}) == {"num_inference_steps": 2, rewriting: False}
+    assert options_for(pipe, {rewriting: True}) == {rewriting: True}

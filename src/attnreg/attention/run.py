@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, is_negative, same
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -107,14 +107,14 @@ class RegulatedRun:
             given = signature.bind(*args, **kwargs).arguments
             if self.family.is_aside(given):
                 return None
+            hidden = self.family.embeddings(given)
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
-            if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
+            if (self.current is None or self.family.has_negative_calls) and not self._pairs(hidden):
                 return None
             acting, time = self._next_step()
             if not acting:
                 return None
-            pairs = self._pairs(given[self.family.text])
-            call = Call(original, self.family, given, pairs, len(self.prepared.words))
+            call = Call(original, self.family, given, self._pairs(hidden), len(self.prepared.words))
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given[self.family.time]).flatten()[0]) / trained)
@@ -240,8 +240,7 @@ class RegulatedRun:
             try:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
-                others = [one for one in self.waiting if one is not self.current]
-                if self.family.negative is None and any(rows_if_there(hidden, *one.texts) for one in others):
+                if is_negative(hidden, self.family, self.current, self.waiting):
                     return ()
                 raise
         # The first call of a picture is for its prompts: what was encoded last of all that fits.
@@ -250,6 +249,7 @@ class RegulatedRun:
                 if encoding.error:
                     raise encoding.error
                 self.current = encoding
+                encoding.warn_unheeded()
                 if encoding is not self.told:
                     self._tell(encoding)
                 if self.edits.auto and not self.edits.start:

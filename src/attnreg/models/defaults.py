@@ -11,6 +11,8 @@ from attnreg.types import AttnregError
 
 DENOISERS = ("unet", "transformer")
 """How pipelines of diffusers call the network that denoises."""
+REWRITING = ("enable_prompt_rewrite", "use_pe")
+"""Options that let a language model put the prompt in its own words, drawn anew each time."""
 PICTURES = ("image", "control_image")
 """Options that decide a picture's size where none is given."""
 
@@ -68,7 +70,9 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The same with both sides of the picture where one is given: some pipelines drop the one if the other is
-        missing, without a word. Guidance under the name that this pipeline has for it.
+        missing, without a word. Guidance under the name that this pipeline has for it. The prompt is drawn as it is
+        written: a pipeline that would let a language model rewrite it first is told not to, for the seed would not
+        decide the picture any more, and the words would be others.
 
     Raises:
         AttnregError: an option that the pipeline does not have.
@@ -84,6 +88,7 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         raise AttnregError(
             f"expected options of {type(pipe).__name__}, got {unknown[0]}, which it has not; leave it out"
         )
+    options |= {name: False for name in REWRITING if name in known and name not in options}
     if not any(name in options for name in PICTURES):
         for name, other in (("height", "width"), ("width", "height")):
             if name in options and other not in options and (size := getattr(own, other)) is not None:

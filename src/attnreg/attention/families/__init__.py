@@ -11,6 +11,7 @@ from torch import nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.unet import UNet
 from attnreg.types import AttnregError
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
         "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),
     ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
+    *FLUX_LIKE,
 )
 """In the order in which a pipeline is asked for its denoiser."""
 

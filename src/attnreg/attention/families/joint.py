@@ -39,13 +39,17 @@ class Joint(Family):
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
-        return int(arguments[self.text].shape[-2])
+        return int(arguments[self.text].shape[1])
+
+    def further_keys(self, arguments: Mapping[str, Any]) -> int:
+        """How many keys there are that no query stands for."""
+        return 0
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """The picture's positions and the text's columns, in the family's order."""
         grid, pictures = self.picture(arguments, denoiser)
         text = self.tokens(arguments)
-        if queries != text + pictures or keys != queries:
+        if queries != text + pictures or keys != queries + self.further_keys(arguments):
             raise not_of_the_kind(
                 self, layer, f"over {text} tokens of the text and {pictures} of the picture", queries, keys
             )
@@ -84,7 +88,7 @@ class Flux(Joint):
         ids: Tensor = arguments["img_ids"]
         ids = ids[0] if ids.ndim == 3 else ids
         own = ids[ids[:, 0] == ids[0, 0]]
-        height, width = (int(side) + 1 for side in (own[:, 1:].amax(0) - own[:, 1:].amin(0)).tolist())
+        height, width = (int(side) + 1 for side in (own[:, 1:3].amax(0) - own[:, 1:3].amin(0)).tolist())
         if height * width != len(own):
             raise AttnregError(
                 f"expected the positions of one picture in rows and columns, got {len(own)} in {height} x {width}; "
