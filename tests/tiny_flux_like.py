@@ -54,14 +54,14 @@ def mistral_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def mistral_3(vocabulary: int) -> Mistral3ForConditionalGeneration:
-    """As many layers as the pipeline takes three from."""
+def mistral_3(vocabulary: int, layers: int = 30, kind: type = Mistral3ForConditionalGeneration) -> Any:
+    """As many layers as FLUX.2 takes three from."""
     torch.manual_seed(2)
-    return Mistral3ForConditionalGeneration(
+    return kind(
         Mistral3Config(
             text_config={
                 "model_type": "mistral", "vocab_size": vocabulary, "hidden_size": 16, "intermediate_size": 16,
-                "max_position_embeddings": 512, "num_attention_heads": 2, "num_hidden_layers": 30,
+                "max_position_embeddings": 512, "num_attention_heads": 2, "num_hidden_layers": layers,
                 "num_key_value_heads": 2, "sliding_window": None, "bos_token_id": 1, "eos_token_id": 2,
                 "pad_token_id": 3,
             },
@@ -73,21 +73,25 @@ def mistral_3(vocabulary: int) -> Mistral3ForConditionalGeneration:
     ).eval()  # fmt: skip
 
 
+def flux_2_vae() -> AutoencoderKLFlux2:
+    """Halves the picture once."""
+    torch.manual_seed(1)
+    return AutoencoderKLFlux2(
+        sample_size=32, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4,
+    ).eval()  # fmt: skip
+
+
 def flux_2_parts(guided: bool) -> dict[str, Any]:
-    """Two double and two single blocks, an autoencoder that halves the picture once."""
+    """Two double and two single blocks."""
     torch.manual_seed(0)
     transformer = Flux2Transformer2DModel(
         patch_size=1, in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=guided,
     )  # fmt: skip
-    torch.manual_seed(1)
-    vae = AutoencoderKLFlux2(
-        sample_size=32, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4,
-    )  # fmt: skip
     return {
         "transformer": transformer.eval(),
-        "vae": vae.eval(),
+        "vae": flux_2_vae(),
         "scheduler": FlowMatchEulerDiscreteScheduler(),
     }
 

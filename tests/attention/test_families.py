@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import tiny_families
-import tiny_flux_like
 import tiny_transformers
 from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, regulate
 from attnreg.attention import attending
@@ -33,7 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "Sana": {"height": 32, "width": 64, "max_sequence_length": 48, "use_resolution_binning": False},
     "Qwen-Image": {"height": 32, "width": 48, "true_cfg_scale": 2.0, "negative_prompt": "a dog and a very red car"},
     "Z-Image": {"height": 32, "width": 48, "max_sequence_length": 64},
-    **tiny_flux_like.SMALL,
+    **tiny_families.SMALL,
 }
 """Not square, and guided: with a negative prompt in the same call or in one of its own."""
 
@@ -230,7 +229,7 @@ def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _is_refined(denoiser: nn.Module) -> bool:
-    return hasattr(denoiser, "context_refiner")
+    return hasattr(denoiser, "context_refiner") or hasattr(denoiser, "text_fusion")
 
 
 def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -238,7 +237,7 @@ def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[.
     told = [_drawn(pipe, draw, prompt) for prompt in (PROMPT, PROMPT.replace("cat", "dog"))]
     (targets, first), (_, second) = told
     length = min(len(first), len(second))
-    moved = (first[:length] - second[:length]).abs().amax(-1)
+    moved = (first[:length] - second[:length]).abs().flatten(1).amax(-1)
     earliest = torch.nonzero(moved > 1e-3).flatten()[0].item()
     assert earliest in targets[0].tokens or moved.argmax().item() in targets[0].tokens
 
@@ -261,7 +260,10 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Te
 
 
 def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch."""
+    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch.
+
+    If it is so without: Qwen-Image 2.1 places the picture behind the longest prompt.
+    """
     prompts = [PROMPT, "a dog with a car and a clock"]
     with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
         together = draw(prompts)
@@ -271,7 +273,7 @@ def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Te
     assert {record.image for record in trace.records} == {0, 1}
     with regulate(pipe, ["cat", "blue balloon"], AttentionBalance()):
         alone = draw(PROMPT)
-    if len(together) == 2:
+    if len(together) == 2 and torch.allclose(draw(prompts)[:1], draw(PROMPT), rtol=1e-4, atol=1e-4):
         torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
 
 
@@ -380,6 +382,8 @@ def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
 
 def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any, tmp_path: Path) -> None:
     """With the family's own defaults for what is not told, unmodified and regulated, and a recipe that says so."""
+    if name in tiny_families.UNSAVED:
+        pytest.skip(tiny_families.UNSAVED[name])
     pipe.save_pretrained(tmp_path / "model")
     options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": 64, "width": 96}
     session = Session.open(PROMPT, model=str(tmp_path / "model"), **options)
