@@ -83,13 +83,13 @@ def t5(width: int = WIDTH) -> T5EncoderModel:
     ).eval()
 
 
-def qwen_tokenizer() -> Qwen2Tokenizer:
+def qwen_tokenizer(*further: str) -> Qwen2Tokenizer:
     """Byte pairs learnt from a few sentences, with the marks of a chat."""
     learnt = Tokenizer(models.BPE())
     learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     learnt.train_from_iterator(
-        SENTENCES,
-        trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+        (*SENTENCES, *further),
+        trainers.BpeTrainer(vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
     )
     state = json.loads(learnt.to_str())["model"]
     tokenizer = Qwen2Tokenizer(vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]])
@@ -211,6 +211,24 @@ def sana() -> SanaPipeline:
     )  # fmt: skip
 
 
+def qwen_2_5_vl(vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
+    """Two layers, 16 wide."""
+    torch.manual_seed(2)
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={
+                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_key_value_heads": 2, "vocab_size": vocabulary, "rope_theta": 1000000.0,
+                "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+            },
+            vision_config={
+                "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+            },
+            hidden_size=16, vocab_size=vocabulary,
+        )
+    ).eval()  # fmt: skip
+
+
 def qwen_image() -> QwenImagePipeline:
     """Two blocks; a chat template of which the beginning is dropped."""
     torch.manual_seed(0)
@@ -224,26 +242,23 @@ def qwen_image() -> QwenImagePipeline:
         latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     )  # fmt: skip
     tokenizer = qwen_tokenizer()
-    torch.manual_seed(2)
-    text_encoder = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(
-            text_config={
-                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-                "num_key_value_heads": 2, "vocab_size": len(tokenizer), "rope_theta": 1000000.0,
-                "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
-            },
-            vision_config={
-                "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
-            },
-            hidden_size=16, vocab_size=len(tokenizer),
-        )
-    ).eval()  # fmt: skip
     return tiny.quiet(
         QwenImagePipeline(
             transformer=transformer.eval(), vae=vae.eval(), scheduler=FlowMatchEulerDiscreteScheduler(),
-            text_encoder=text_encoder, tokenizer=tokenizer,
+            text_encoder=qwen_2_5_vl(len(tokenizer)), tokenizer=tokenizer,
         )
     )  # fmt: skip
+
+
+def qwen_3(vocabulary: int, layers: int = 2, kind: type = Qwen3Model) -> Any:
+    """16 wide."""
+    torch.manual_seed(2)
+    return kind(
+        Qwen3Config(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=layers, num_attention_heads=2,
+            num_key_value_heads=2, vocab_size=vocabulary, max_position_embeddings=512,
+        )
+    ).eval()  # fmt: skip
 
 
 def z_image() -> ZImagePipeline:
@@ -258,17 +273,10 @@ def z_image() -> ZImagePipeline:
         transformer.x_pad_token.fill_(1.0)
         transformer.cap_pad_token.fill_(1.0)
     tokenizer = qwen_tokenizer()
-    torch.manual_seed(2)
-    text_encoder = Qwen3Model(
-        Qwen3Config(
-            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-            vocab_size=len(tokenizer), max_position_embeddings=512,
-        )
-    ).eval()  # fmt: skip
     return tiny.quiet(
         ZImagePipeline(
             transformer=transformer.eval(), vae=transformer_vae(4), scheduler=FlowMatchEulerDiscreteScheduler(),
-            text_encoder=text_encoder, tokenizer=tokenizer,
+            text_encoder=qwen_3(len(tokenizer)), tokenizer=tokenizer,
         )
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def generate(
     given = options_for(pipe, options)
     with _regulated(pipe, targets, edit, adjectives, maps) as trace:
         began = time.perf_counter()
-        picture = pipe(prompt, generator=generator, **given).images[0]
+        picture = pipe(prompt=prompt, generator=generator, **given).images[0]
         seconds = time.perf_counter() - began
     check_size(pipe, picture, given)
     return Sample(prompt, seed, picture, trace, seconds)

@@ -69,7 +69,8 @@ class Session:
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
-        sides: dict[str, Any] = options_for(pipe, {"height": recipe.height, "width": recipe.width})
+        given = options_for(pipe, {"height": recipe.height, "width": recipe.width})
+        sides: dict[str, Any] = {name: side for name, side in given.items() if name in ("height", "width")}
         recipe = replace(
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+import tiny_families
 import tiny_transformers
 from attnreg import AttentionBalance, AttentionRegulation, AttnregError, configure, regulate
 from attnreg.attention import attending
 from attnreg.attention.families import FAMILIES, family_of, select_layers
-from attnreg.attention.families.family import Family
 from attnreg.attention.layers import correction
 from attnreg.recipe import read_recipe
 from attnreg.regulation.columns import Bias, ColumnAttention
@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "Sana": {"height": 32, "width": 64, "max_sequence_length": 48, "use_resolution_binning": False},
     "Qwen-Image": {"height": 32, "width": 48, "true_cfg_scale": 2.0, "negative_prompt": "a dog and a very red car"},
     "Z-Image": {"height": 32, "width": 48, "max_sequence_length": 64},
+    **tiny_families.SMALL,
 }
 """Not square, and guided: with a negative prompt in the same call or in one of its own."""
 
@@ -38,14 +39,14 @@ Noted = tuple[Any, tuple[Any, ...], dict[str, Any], Tensor]
 """The parts of a corrected attention call, its arguments and what it returned."""
 
 
-@pytest.fixture(scope="module", params=tiny_transformers.FAMILIES)
+@pytest.fixture(scope="module", params=tiny_families.FAMILIES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def pipe(name: str) -> Any:
-    return tiny_transformers.FAMILIES[name]()
+    return tiny_families.FAMILIES[name]()
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
         if count > 1 and isinstance(settings.get("negative_prompt"), str):
             settings["negative_prompt"] = [settings["negative_prompt"]] * count
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        images = pipe(prompt, generator=generators, **settings).images
+        images = pipe(prompt=prompt, generator=generators, **settings).images
         return torch.stack(list(images)) if isinstance(images, list) else images
 
     return drawn
@@ -99,7 +100,7 @@ def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) 
     assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
     assert (trace.steps, trace.regulated_steps) == (3, 3), "calls for the negative prompt are no steps"
     assert {record.layer for record in trace.records} == set(trace.layers)
-    assert family_of(pipe)[0].name == name
+    assert family_of(pipe)[0].name == tiny_families.VARIANTS.get(name, name)
     with regulate(pipe, config=AttentionBalance(strength=0.0)):
         assert torch.equal(draw(), before)
     with regulate(pipe, config=AttentionBalance(window=(0.5, 0.5))):
@@ -147,22 +148,26 @@ def test_the_picture_in_the_prompts_rows_alone(pipe: Any, draw: Callable[..., Te
 
 
 class Keys(TorchFunctionMode):
-    """Notes the keys of the first attention call in it with so many queries at least."""
+    """Notes the keys of the first attention call in it, and how many queries it has; of so many keys, if it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int | None) -> None:
         super().__init__()
+        self.count = count
         self.first: Tensor | None = None
+        self.queries = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and self.first is None:
-            self.first = (args[1] if len(args) > 1 else kwargs["key"]).detach().clone()
+            query, key = args[:2] if len(args) > 1 else (kwargs["query"], kwargs["key"])
+            if self.count is None or key.shape[2] == self.count:
+                self.first, self.queries = key.detach().clone(), query.shape[2]
         return func(*args, **kwargs)
 
 
-def keys_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
-    """The keys of a module's attention call while the denoiser runs."""
-    noted, original = Keys(), module.forward
+def keys_of(module: nn.Module, count: int | None, run: Callable[[], Any]) -> tuple[Tensor, int]:
+    """The keys of a module's attention call while the denoiser runs, and how many queries it has."""
+    noted, original = Keys(count), module.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with noted:
@@ -174,7 +179,7 @@ def keys_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
     finally:
         del module.forward
     assert noted.first is not None
-    return noted.first
+    return noted.first, noted.queries
 
 
 def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -194,19 +199,19 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
     texts = arguments[family.text]
     column = trace.targets[0][0].tokens[-1]
 
-    def run(changed: bool) -> Tensor:
+    def run(changed: bool) -> tuple[Tensor, int]:
         moved = [text.clone() for text in texts]
         if changed:
             for text in moved:
                 text[column] += 1
         value = moved if isinstance(texts, list) else torch.stack(moved)
         with torch.no_grad():
-            return keys_of(module, lambda: denoiser(**(arguments | {family.text: value})))
+            return keys_of(module, family.keys(arguments), lambda: denoiser(**(arguments | {family.text: value})))
 
-    before, after = run(False), run(True)
+    (before, queries), (after, _) = run(False), run(True)
     differs = (before != after).any(-1).any(1)
     with torch.no_grad():
-        places = family.places(layer, arguments, denoiser, *_sizes(family, arguments, denoiser, before.shape[2]))
+        places = family.places(layer, arguments, denoiser, queries, before.shape[2])
     for row in differs:
         # A refiner of the text's own lets its tokens see one another first: the moved one moves most.
         if _is_refined(denoiser):
@@ -222,17 +227,8 @@ def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return dict(own_signature(denoiser, "forward").bind(*args, **kwargs).arguments)
 
 
-def _sizes(family: Family, arguments: dict[str, Any], denoiser: nn.Module, keys: int) -> tuple[int, int]:
-    """Queries and keys of a call: as many where both attend together, else the picture's positions."""
-    if family.keys(arguments) is None:
-        return keys, keys
-    config: Any = denoiser.config
-    height, width = arguments[family.sample].shape[-2:]
-    return height * width // config.patch_size**2, keys
-
-
 def _is_refined(denoiser: nn.Module) -> bool:
-    return hasattr(denoiser, "context_refiner")
+    return hasattr(denoiser, "context_refiner") or hasattr(denoiser, "text_fusion")
 
 
 def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -240,7 +236,7 @@ def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[.
     told = [_drawn(pipe, draw, prompt) for prompt in (PROMPT, PROMPT.replace("cat", "dog"))]
     (targets, first), (_, second) = told
     length = min(len(first), len(second))
-    moved = (first[:length] - second[:length]).abs().amax(-1)
+    moved = (first[:length] - second[:length]).abs().flatten(1).amax(-1)
     earliest = torch.nonzero(moved > 1e-3).flatten()[0].item()
     assert earliest in targets[0].tokens or moved.argmax().item() in targets[0].tokens
 
@@ -263,7 +259,10 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Te
 
 
 def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch."""
+    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch.
+
+    If it is so without: Qwen-Image 2.1 places the picture behind the longest prompt.
+    """
     prompts = [PROMPT, "a dog with a car and a clock"]
     with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
         together = draw(prompts)
@@ -273,7 +272,7 @@ def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Te
     assert {record.image for record in trace.records} == {0, 1}
     with regulate(pipe, ["cat", "blue balloon"], AttentionBalance()):
         alone = draw(PROMPT)
-    if len(together) == 2:
+    if len(together) == 2 and torch.allclose(draw(prompts)[:1], draw(PROMPT), rtol=1e-4, atol=1e-4):
         torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
 
 
@@ -311,7 +310,10 @@ def test_what_does_not_work_there_is_refused_in_a_line(
     kind = {"best-start": "start", "attend-and-excite": "latent"}.get(method, "probabilities")
     if kind in family_of(pipe)[0].kinds:
         pytest.skip("it works there")
-    with pytest.raises(AttnregError, match=rf"works on {name}, got \w+, which edits the {kind}.*attention-balance"):
+    with pytest.raises(
+        AttnregError,
+        match=rf"works on {tiny_families.VARIANTS.get(name, name)}, got \w+, which edits the {kind}.*attention-balance",
+    ):
         regulate(pipe, config=configure(method)).__enter__()
 
 
@@ -330,6 +332,8 @@ def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
 
 def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any, tmp_path: Path) -> None:
     """With the family's own defaults for what is not told, unmodified and regulated, and a recipe that says so."""
+    if name in tiny_families.UNSAVED:
+        pytest.skip(tiny_families.UNSAVED[name])
     pipe.save_pretrained(tmp_path / "model")
     options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": 64, "width": 96}
     session = Session.open(PROMPT, model=str(tmp_path / "model"), **options)
@@ -343,7 +347,8 @@ def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any
 
 
 def test_every_family_has_its_tiny_pipeline() -> None:
-    assert {family.name for family in FAMILIES} == {"Stable Diffusion", *tiny_transformers.FAMILIES}
+    built = {"Stable Diffusion", *tiny_families.FAMILIES} - tiny_families.VARIANTS.keys()
+    assert {family.name for family in FAMILIES} == built
 
 
 def test_a_method_of_ones_own_works_there_too() -> None:

@@ -130,3 +130,24 @@ def test_the_denoiser() -> None:
     assert denoiser_of(pipe) is pipe.unet
     with pytest.raises(AttnregError, match="a unet or a transformer, got SimpleNamespace"):
         denoiser_of(SimpleNamespace(unet=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "rewriting"), [("LongCatImagePipeline", "enable_prompt_rewrite"), ("ErnieImagePipeline", "use_pe")]
+)
+def test_a_prompt_is_drawn_as_it_is_written(name: str, rewriting: str) -> None:
+    """A language model that rewrites it draws its words anew each time: unless it is asked for, it is not."""
+    pipe = made(name)
+    assert options_for(pipe, {"num_inference_steps": 2}) == {"num_inference_steps": 2, rewriting: False}
+    assert options_for(pipe, {rewriting: True}) == {rewriting: True}
+
+
+def test_a_schedule_of_the_guidance_fits_the_steps() -> None:
+    pipe = made("Ideogram4Pipeline")
+    assert options_for(pipe, {"num_inference_steps": 48}) == {"num_inference_steps": 48}
+    assert options_for(pipe, {"num_inference_steps": 16})["guidance_schedule"] == (7.0,) * 15 + (3.0,)
+    assert options_for(pipe, {"guidance_scale": 5.0}) == {"guidance_scale": 5.0, "guidance_schedule": None}
+
+
+def test_guidance_that_is_called_true_cfg_scale_alone() -> None:
+    assert options_for(made("QwenImage21Pipeline"), {"guidance_scale": 3.0}) == {"true_cfg_scale": 3.0}

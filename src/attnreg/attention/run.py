@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, is_negative, same
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -107,15 +107,15 @@ class RegulatedRun:
             given = signature.bind(*args, **kwargs).arguments
             if self.family.is_aside(given):
                 return None
+            hidden = self.family.embeddings(given)
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
-            if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
+            if (self.current is None or self.family.has_negative_calls) and not self._pairs(hidden):
                 return None
             acting, time = self._next_step()
             if not acting:
                 return None
-            pairs = self._pairs(given[self.family.text])
-            apart = self.family.negative is None and len(self.waiting) > 1
-            call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
+            apart = self.family.has_negative_calls and len(self.waiting) > 1
+            call = Call(original, self.family, given, self._pairs(hidden), len(self.prepared.words), apart)
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 told = float(torch.as_tensor(given[self.family.time]).flatten()[0]) * self.family.time_divisor
@@ -242,16 +242,17 @@ class RegulatedRun:
             try:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
-                others = [one for one in self.waiting if one is not self.current]
-                if self.family.negative is None and any(rows_if_there(hidden, *one.texts) for one in others):
+                if is_negative(hidden, self.family, self.current, self.waiting):
                     return ()
                 raise
-        # The first call of a picture is for its prompts: what was encoded last of all that fits.
-        for encoding in reversed(self.waiting):
+        # The first call of a picture is for its prompts: what was encoded last of all that fits. Negative prompts that
+        # were encoded on their own, after the others, may be in the same call.
+        for encoding in self.waiting[:: 1 if self.family.negative is None else -1]:
             if (pairs := rows_if_there(hidden, *encoding.texts)) is not None:
                 if encoding.error:
                     raise encoding.error
                 self.current = encoding
+                encoding.warn_unheeded()
                 if encoding is not self.told:
                     self._tell(encoding)
                 if self.edits.auto and not self.edits.start:

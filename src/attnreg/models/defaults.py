@@ -11,6 +11,10 @@ from attnreg.types import AttnregError
 
 DENOISERS = ("unet", "transformer")
 """How pipelines of diffusers call the network that denoises."""
+REWRITING = ("enable_prompt_rewrite", "use_pe")
+"""Options that let a language model put the prompt in its own words, drawn anew each time."""
+SCHEDULE = "guidance_schedule"
+"""An option that tells the guidance of every step, and must be as long as they are many."""
 PICTURES = ("image", "control_image")
 """Options that decide a picture's size where none is given."""
 
@@ -47,7 +51,7 @@ def defaults_of(pipe: Any) -> Defaults:
     """The pipeline's own settings, from the signature of its call and the configuration of its denoiser."""
     said = {name: one.default for name, one in _parameters(pipe).items()}
     height, width = _size(pipe)
-    distilled = said.get("guidance_scale", 0) is None and "true_cfg_scale" in said
+    distilled = said.get("guidance_scale") is None and "true_cfg_scale" in said
     guidance = "true_cfg_scale" if distilled else "guidance_scale"
     scale = said.get(guidance)
     return Defaults(
@@ -68,7 +72,9 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The same with both sides of the picture where one is given: some pipelines drop the one if the other is
-        missing, without a word. Guidance under the name that this pipeline has for it.
+        missing, without a word. Guidance under the name that this pipeline has for it. The prompt is drawn as it is
+        written: a pipeline that would let a language model rewrite it first is told not to, for the seed would not
+        decide the picture any more, and the words would be others. A schedule of the guidance is made to fit the steps.
 
     Raises:
         AttnregError: an option that the pipeline does not have.
@@ -84,6 +90,9 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         raise AttnregError(
             f"expected options of {type(pipe).__name__}, got {unknown[0]}, which it has not; leave it out"
         )
+    options |= {name: False for name in REWRITING if name in known and name not in options}
+    if SCHEDULE in known and SCHEDULE not in options:
+        options |= _scheduled(known[SCHEDULE].default, options)
     if not any(name in options for name in PICTURES):
         for name, other in (("height", "width"), ("width", "height")):
             if name in options and other not in options and (size := getattr(own, other)) is not None:
@@ -111,6 +120,16 @@ def check_size(pipe: Any, picture: Any, options: Mapping[str, Any]) -> None:
             f"expected a picture {asked[1]} pixels high and {asked[0]} wide, got {drawn[1]} and {drawn[0]} from "
             f"{type(pipe).__name__}; ask for --height {drawn[1]} --width {drawn[0]}"
         )
+
+
+def _scheduled(schedule: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Guidance step by step as it goes with the options: none beside one for all steps, and as long as these."""
+    if options.get("guidance_scale") is not None:
+        return {SCHEDULE: None}
+    steps = options.get("num_inference_steps", 0)
+    if not isinstance(schedule, tuple) or not steps or steps == len(schedule):
+        return {}
+    return {SCHEDULE: tuple(schedule[step * len(schedule) // steps] for step in range(steps))}
 
 
 def _parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:

@@ -135,7 +135,9 @@ def _folders(part: Path) -> Iterator[tuple[Path, list[str]]]:
 def _parts(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and library of every part that a pipeline's index names and that is not left out."""
     for name, told in index.items():
-        if not name.startswith("_") and isinstance(told, list) and told and told[0] is not None:
+        if name.startswith("_") or not isinstance(told, list) or not any(isinstance(one, str) for one in told):
+            continue  # lists of numbers are settings of the pipeline
+        if told[0] is not None:
             yield name, str(told[0])
 
 

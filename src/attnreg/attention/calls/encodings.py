@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from attnreg.attention.attending import Words
 from attnreg.attention.calls.edits import Edits
 from attnreg.attention.calls.prepared import Prepared, prepare
-from attnreg.attention.calls.prompts import prompts_in, words_of_prompts, words_received
+from attnreg.attention.calls.prompts import prompts_in, warn_unmodified, words_of_prompts, words_received
 from attnreg.attention.calls.received import Received, read, receiving
+from attnreg.attention.calls.rows import rows_if_there
 from attnreg.attention.calls.texts import TextEncoder
-from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.families.family import Embeddings, Family, Texts
 from attnreg.types import AttnregError
 
 REMEMBERED = 16
@@ -32,6 +33,13 @@ class Encoding(NamedTuple):
     """Images a prompt."""
     error: AttnregError | None = None
     """What is wrong with it, if it is drawn."""
+    unheeded: tuple[str, ...] = ()
+    """Prompts that name nothing, to be told of if they are drawn."""
+
+    def warn_unheeded(self) -> None:
+        """Say that those are drawn as they are."""
+        for prompt in self.unheeded:
+            warn_unmodified(prompt)
 
 
 class Encodings:
@@ -61,6 +69,8 @@ class Encodings:
         prompts = prompts_in(given)  # before the pipeline writes into the list: some do
         words: Words | None = None
         error: AttnregError | None = None
+        unheeded = list[str]()
+        name_nothing = unheeded.append if may_be_negative else warn_unmodified
         try:
             handed_back = self._handed_back(given)
             if not handed_back:
@@ -76,7 +86,7 @@ class Encodings:
         if not handed_back and error is None and words is None:
             assert prompts is not None  # else there was an error
             try:
-                words = self._words_received(prompts, texts, received)
+                words = self._words_received(prompts, texts, received, name_nothing)
             except AttnregError as wrong:
                 if not may_be_negative:
                     raise
@@ -91,7 +101,7 @@ class Encodings:
             each = len(texts.prompts) // len(words)
             encode = TextEncoder(self.pipe, self.family, original, given)
             made = prepare(self.edits, texts.prompts[::each], words, encode)
-            encoding = Encoding(texts, made.repeated(each), each)
+            encoding = Encoding(texts, made.repeated(each), each, unheeded=tuple(unheeded))
         self.known.append(encoding)
         return result, encoding
 
@@ -106,14 +116,20 @@ class Encodings:
             return None
         return words_of_prompts(self.pipe, prompts, self.targets, self.adjectives)
 
-    def _words_received(self, prompts: list[str], texts: Texts, received: dict[str, Received]) -> Words:
+    def _words_received(
+        self,
+        prompts: list[str],
+        texts: Texts,
+        received: dict[str, list[Received]],
+        name_nothing: Callable[[str], None],
+    ) -> Words:
         """The words of the prompts where the text encoders read them."""
         each = len(texts.prompts) // len(prompts)
         found = [
             read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
             for number, prompt in enumerate(prompts)
         ]
-        return words_received(found, self.targets, self.adjectives)
+        return words_received(found, self.targets, self.adjectives, name_nothing)
 
     def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
         """What the embeddings that `encode_prompt` is given were made of, if it returned them before, row by row."""
@@ -144,6 +160,14 @@ def check_caller(pipe: Any, family: Family, frame: Any) -> None:
             f"expected the {type(pipe).__name__} that was regulated to draw, got a copy, whose steps are "
             "not its; apply the regulation to the copy, or copy the pipeline before"
         )
+
+
+def is_negative(hidden: Embeddings, family: Family, current: Encoding, encodings: Sequence[Encoding]) -> bool:
+    """Whether a batch is of negative prompts alone: they were encoded on their own, or with those that are drawn."""
+    if family.negative is None:
+        return any(rows_if_there(hidden, *one.texts) for one in encodings if one is not current)
+    negative = current.texts.negative
+    return family.apart and negative is not None and bool(rows_if_there(hidden, negative, None))
 
 
 def same(first: Tensor, second: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -50,11 +50,19 @@ def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives
     ]
 
 
-def words_received(prompts: Sequence[Encoded], targets: Any, adjectives: bool) -> list[PromptWords | None]:
-    """The words of each prompt as text encoders received it; else as `words_of_prompts`."""
+def words_received(
+    prompts: Sequence[Encoded], targets: Any, adjectives: bool, name_nothing: Callable[[str], None]
+) -> list[PromptWords | None]:
+    """The words of each prompt as text encoders received it; `name_nothing` is told of one that names no thing.
+
+    Else as `words_of_prompts`.
+    """
     words: list[PromptWords | None] = []
     for prompt, named in zip(prompts, _wanted(targets, len(prompts)), strict=True):
-        if named == [] or (named is None and _names_nothing(prompt.prompt)):
+        if named is None and not find_phrases(prompt.prompt):
+            name_nothing(prompt.prompt)
+            named = []
+        if named == []:
             words.append(None)
             continue
         found = targets_in(prompt, named, adjectives)
@@ -76,16 +84,14 @@ def _wanted(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
     return [None if one is None else list(one) for one in targets]
 
 
-def _names_nothing(prompt: str) -> bool:
-    """Whether a prompt names no thing; a warning says so."""
-    if find_phrases(prompt):
-        return False
+def warn_unmodified(prompt: str) -> None:
+    """Say of a prompt that names no thing that it is drawn as it is."""
     warnings.warn(f"attnreg: drawn unmodified: {nothing_found(prompt)}", stacklevel=2)
-    return True
 
 
 def _words_of(pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool) -> PromptWords | None:
-    if wanted is None and _names_nothing(prompt):
+    if wanted is None and not find_phrases(prompt):
+        warn_unmodified(prompt)
         return None
     tokenizer = tokenizer_of(pipe)
     if hasattr(pipe, "maybe_convert_prompt"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -22,35 +22,41 @@ from attnreg.types import AttnregError
 
 
 class Received(NamedTuple):
-    """What one encoder was given first while prompts were encoded."""
+    """One text as an encoder was given it."""
 
     ids: Tensor
-    """`(prompt, token)`."""
+    """`(token,)`."""
     mask: Tensor | None
     """0 at padding, where the pipeline told."""
 
 
 @contextmanager
-def receiving(pipe: Any, family: Family) -> Iterator[dict[str, Received]]:
-    """Note what the family's text encoders are given inside of the block, by the pipeline's attribute."""
-    received: dict[str, Received] = {}
+def receiving(pipe: Any, family: Family) -> Iterator[dict[str, list[Received]]]:
+    """Note what the family's text encoders are given inside of the block, in order, by the pipeline's attribute."""
+    received: dict[str, list[Received]] = {}
     with ExitStack() as patches:
         for encoder in family.encoders:
-            if (model := getattr(pipe, encoder.model, None)) is not None:
+            if (model := _part(pipe, encoder.model)) is not None:
                 note = _noting(received, encoder.model)
                 patches.callback(Patch(model, "forward", note).undo)
         yield received
 
 
-def _noting(received: dict[str, Received], name: str) -> Callable[..., Any]:
+def _part(pipe: Any, path: str) -> Any:
+    """A part of the pipeline by its dotted path; `None` if it is not there."""
+    return reduce(lambda held, name: getattr(held, name, None), path.split("."), pipe)
+
+
+def _noting(received: dict[str, list[Received]], name: str) -> Callable[..., Any]:
     def replace(forward: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(forward)
         def noting(*args: Any, **kwargs: Any) -> Any:
             ids = kwargs.get("input_ids", args[0] if args else None)
-            # The first call is over the prompts; negative ones are encoded after them.
-            if name not in received and isinstance(ids, Tensor):
+            # All prompts in one call or each in its own; negative ones are encoded after them.
+            if isinstance(ids, Tensor):
                 mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-                received[name] = Received(ids.detach().cpu(), mask.detach().cpu() if isinstance(mask, Tensor) else None)
+                masks = mask.detach().cpu() if isinstance(mask, Tensor) else [None] * len(ids)
+                received.setdefault(name, []).extend(map(Received, ids.detach().cpu(), masks))
             return forward(*args, **kwargs)
 
         return noting
@@ -58,19 +64,22 @@ def _noting(received: dict[str, Received], name: str) -> Callable[..., Any]:
     return replace
 
 
-def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, number: int, columns: int) -> Encoded:
+def read(
+    pipe: Any, family: Family, received: dict[str, list[Received]], prompt: str, number: int, columns: int
+) -> Encoded:
     """A prompt as its embedding of so many columns holds it; number: which of the prompts that were encoded it is.
 
     Raises `AttnregError` if no text encoder was asked.
     """
     found: list[Column | None] = [None] * columns
     for encoder in family.encoders:
-        if (given := received.get(encoder.model)) is None:
+        if encoder.model not in received:
             continue
+        given = received[encoder.model][number]
         held = getattr(pipe, encoder.tokenizer)
         tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
-        ids = given.ids[number].tolist()
-        places = _places(pipe, encoder, given, number, columns)
+        ids = given.ids.tolist()
+        places = _places(pipe, encoder, tokenizer, given, columns)
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
             if place is not None and span is not None:
                 found[place] = Column(token, str(tokenizer.convert_ids_to_tokens(token)), span)
@@ -82,15 +91,17 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
     return encoded(prompt, found)
 
 
-def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int) -> list[int | None]:
+def _places(pipe: Any, encoder: TextColumns, tokenizer: Any, given: Received, columns: int) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
-    count = given.ids.shape[1]
+    count = len(given.ids)
     order = list(range(count))
     if count > columns and encoder.cut_from_the_left:
         order = [0, *order[count - columns + 1 :]]
-    elif given.mask is not None and count > columns:  # padding is gone, on whichever side it was
-        order = torch.nonzero(given.mask[number]).flatten().tolist()
+    elif given.mask is not None and count > columns and not encoder.keeps_padding:
+        order = torch.nonzero(given.mask).flatten().tolist()  # padding is gone, on whichever side it was
     dropped = getattr(pipe, encoder.dropped) if isinstance(encoder.dropped, str) else encoder.dropped
+    if isinstance(dropped, str):
+        dropped = len(tokenizer(dropped, add_special_tokens=False)["input_ids"])
     first = getattr(pipe, encoder.after).model_max_length if encoder.after else 0
     places: list[int | None] = [None] * count
     for column, index in enumerate(order[dropped:], first):

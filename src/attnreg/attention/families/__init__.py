@@ -11,7 +11,10 @@ from torch import nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.refused import REFUSED
+from attnreg.attention.families.single_stream import SINGLE_STREAM
 from attnreg.attention.families.unet import UNet
 from attnreg.types import AttnregError
 
@@ -29,6 +32,8 @@ FAMILIES: tuple[Family, ...] = (
         "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),
     ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
+    *FLUX_LIKE,
+    *SINGLE_STREAM,
 )
 """In the order in which a pipeline is asked for its denoiser."""
 
@@ -46,6 +51,12 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
         model = getattr(pipe, family.denoiser, None)
         if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
             return family, plain(model)
+    for part in getattr(pipe, "components", {}).values():
+        if reason := REFUSED.get(type(plain(part)).__name__ if isinstance(part, nn.Module) else ""):
+            raise AttnregError(
+                f"expected a denoiser that can be regulated, got {type(plain(part)).__name__}: {reason}; choose "
+                "another model"
+            )
     known = ", ".join(family.name for family in FAMILIES)
     held = ", ".join(
         f".{name}: {type(plain(part)).__name__}"

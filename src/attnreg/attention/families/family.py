@@ -23,8 +23,9 @@ class Places(NamedTuple):
     """The map that the picture's positions form, row by row."""
 
 
-Embeddings = Float[Tensor, "_ _ _"] | Sequence[Float[Tensor, "_ _"]]
-"""What texts became: `(text, token, channel)`, or a list of `(token, channel)` where they differ in length."""
+Embeddings = Float[Tensor, "_ _ *_"] | Sequence[Float[Tensor, "_ _"]]
+"""What texts became: `(text, token, channel)`, some with a layer before the channel, or a list of `(token, channel)`
+where they differ in length."""
 
 
 class Texts(NamedTuple):
@@ -39,13 +40,15 @@ class TextColumns:
     """A text encoder whose tokens stand in the prompt's embedding, each in a column of its own."""
 
     model: str = "text_encoder"
-    """The pipeline's attribute."""
+    """The pipeline's attribute, or a part of it where only that is called: "text_encoder.language_model"."""
     tokenizer: str = "tokenizer"
     """The pipeline's attribute that holds its tokenizer, or a processor that does."""
     after: str | None = None
     """Its tokens follow those of the encoder in this attribute of the pipeline."""
     dropped: str | int = 0
-    """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
+    """So many of its first tokens are dropped; or the pipeline's attribute that says how many, or what they say."""
+    keeps_padding: bool = False
+    """Whether padding fills columns also where some of the first tokens are dropped."""
     cut_from_the_left: bool = False
     """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
 
@@ -80,6 +83,8 @@ class Family:
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""
     negative: int | None = 1
     """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
+    apart: bool = False
+    """Whether negative prompts that are encoded with the others are denoised on their own."""
 
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
@@ -118,6 +123,15 @@ class Family:
         if not isinstance(result, tuple):
             return Texts(result, None)
         return Texts(result[0], None if self.negative is None else result[self.negative])
+
+    @property
+    def has_negative_calls(self) -> bool:
+        """Whether there may be calls of the denoiser for negative prompts alone."""
+        return self.apart or self.negative is None
+
+    def embeddings(self, arguments: Mapping[str, Any]) -> Any:
+        """What the texts of a call became, as `encode_prompt` returned it."""
+        return arguments[self.text]
 
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """How many keys the attention call over the text has; `None`: it is the layer's first."""

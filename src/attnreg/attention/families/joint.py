@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Real
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import Family, Places, not_of_the_kind
@@ -39,13 +40,17 @@ class Joint(Family):
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
-        return int(arguments[self.text].shape[-2])
+        return int(arguments[self.text].shape[1])
+
+    def further_keys(self, arguments: Mapping[str, Any]) -> int:
+        """How many keys there are that no query stands for."""
+        return 0
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """The picture's positions and the text's columns, in the family's order."""
         grid, pictures = self.picture(arguments, denoiser)
         text = self.tokens(arguments)
-        if queries != text + pictures or keys != queries:
+        if queries != text + pictures or keys != queries + self.further_keys(arguments):
             raise not_of_the_kind(
                 self, layer, f"over {text} tokens of the text and {pictures} of the picture", queries, keys
             )
@@ -96,13 +101,18 @@ class Flux(Joint):
         ids: Tensor = arguments["img_ids"]
         ids = ids[0] if ids.ndim == 3 else ids
         own = ids[ids[:, 0] == ids[0, 0]]
-        height, width = (int(side) + 1 for side in (own[:, 1:].amax(0) - own[:, 1:].amin(0)).tolist())
-        if height * width != len(own):
-            raise AttnregError(
-                f"expected the positions of one picture in rows and columns, got {len(own)} in {height} x {width}; "
-                "this pipeline arranges its latent in a way that is not known"
-            )
-        return Grid(height, width), len(ids)
+        return grid_of(own[:, 1:3]), len(ids)
+
+
+def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
+    """The map that the rows and columns of a picture's positions form; `AttnregError` if they form none."""
+    height, width = (int(side) + 1 for side in (positions.amax(0) - positions.amin(0)).tolist())
+    if height * width != len(positions):
+        raise AttnregError(
+            f"expected the positions of one picture in rows and columns, got {len(positions)} in {height} x {width}; "
+            "this pipeline arranges its latent in a way that is not known"
+        )
+    return Grid(height, width)
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,12 @@ class QwenImage(Joint):
     negative: int | None = None
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
-        """The first of the shapes."""
+        """The first of the shapes; `AttnregError` where several pictures are drawn, one on top of the other."""
+        if arguments.get("additional_t_cond") is not None:
+            raise AttnregError(
+                "expected one picture to be drawn, got the layers of one, which no map can show at once; "
+                "choose a pipeline that draws it whole"
+            )
         shapes = arguments["img_shapes"]
         shapes = shapes[0] if isinstance(shapes[0], list) else shapes
         frames, height, width = shapes[0]

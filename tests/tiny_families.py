@@ -1,0 +1,16 @@
+"""Every transformer family with a tiny pipeline, from the modules that build them: what tests are parametrised by."""
+
+from __future__ import annotations
+
+import tiny_flux_like
+import tiny_single_stream
+import tiny_transformers
+
+FAMILIES = tiny_transformers.FAMILIES | tiny_flux_like.FAMILIES | tiny_single_stream.FAMILIES
+"""Family, or family and variant -> a tiny pipeline of it."""
+SMALL = tiny_flux_like.SMALL | tiny_single_stream.SMALL
+"""Options that draw a small picture of those that `tests/attention/test_families.py` has none for."""
+VARIANTS = tiny_flux_like.VARIANTS
+"""Those that share their family with another -> the family."""
+UNSAVED = tiny_single_stream.UNSAVED
+"""Those that cannot be written to a directory here -> why."""
