@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, are_negative, check_caller, same
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -108,7 +108,7 @@ class RegulatedRun:
             if self.family.is_aside(given):
                 return None
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
-            if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
+            if (self.current is None or self.family.is_guided_apart) and not self._pairs(given[self.family.text]):
                 return None
             acting, time = self._next_step()
             if not acting:
@@ -240,8 +240,7 @@ class RegulatedRun:
             try:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
-                others = [one for one in self.waiting if one is not self.current]
-                if self.family.negative is None and any(rows_if_there(hidden, *one.texts) for one in others):
+                if are_negative(hidden, self.current, self.waiting, self.family):
                     return ()
                 raise
         # The first call of a picture is for its prompts: what was encoded last of all that fits.

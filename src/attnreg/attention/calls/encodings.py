@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +14,9 @@ from attnreg.attention.calls.edits import Edits
 from attnreg.attention.calls.prepared import Prepared, prepare
 from attnreg.attention.calls.prompts import prompts_in, words_of_prompts, words_received
 from attnreg.attention.calls.received import Received, read, receiving
+from attnreg.attention.calls.rows import rows_if_there
 from attnreg.attention.calls.texts import TextEncoder
-from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.families.family import Embeddings, Family, Texts
 from attnreg.types import AttnregError
 
 REMEMBERED = 16
@@ -110,8 +111,8 @@ class Encodings:
         """The words of the prompts where the text encoders read them."""
         each = len(texts.prompts) // len(prompts)
         found = [
-            read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
-            for number, prompt in enumerate(prompts)
+            read(self.pipe, self.family, received, (number, prompts), len(texts.prompts[number * each]))
+            for number in range(len(prompts))
         ]
         return words_received(found, self.targets, self.adjectives)
 
@@ -132,6 +133,14 @@ class Encodings:
                         raise encoding.error
                     return encoding.prepared, image
         return None
+
+
+def are_negative(hidden: Embeddings, current: Encoding, waiting: Sequence[Encoding], family: Family) -> bool:
+    """Whether a batch of the denoiser is of negative prompts alone; waiting: whatever was encoded for this picture."""
+    if family.negative is None:
+        return any(rows_if_there(hidden, *one.texts) for one in waiting if one is not current)
+    negative = current.texts.negative
+    return family.denoised_apart and negative is not None and bool(rows_if_there(hidden, negative, None))
 
 
 def check_caller(pipe: Any, family: Family, frame: Any) -> None:

@@ -6,7 +6,7 @@ the token ids that the encoders were given while the pipeline encoded its prompt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, NamedTuple
@@ -58,19 +58,25 @@ def _noting(received: dict[str, Received], name: str) -> Callable[..., Any]:
     return replace
 
 
-def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, number: int, columns: int) -> Encoded:
-    """A prompt as its embedding of so many columns holds it; number: which of the prompts that were encoded it is.
+def read(
+    pipe: Any, family: Family, received: dict[str, Received], which: tuple[int, Sequence[str]], columns: int
+) -> Encoded:
+    """A prompt as its embedding of so many columns holds it; which: its number among the prompts that were encoded.
 
     Raises `AttnregError` if no text encoder was asked.
     """
+    number, prompts = which
+    prompt = prompts[number]
+    columns = max([columns, *(_behind(one, received) + _width(one.model, received) for one in _behind_others(family))])
     found: list[Column | None] = [None] * columns
     for encoder in family.encoders:
         if (given := received.get(encoder.model)) is None:
             continue
         held = getattr(pipe, encoder.tokenizer)
         tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
-        ids = given.ids[number].tolist()
-        places = _places(pipe, encoder, given, number, columns)
+        row = number + (len(given.ids) - len(prompts) if encoder.negatives_first else 0)
+        ids = given.ids[row].tolist()
+        places = _places(pipe, encoder, given, row, columns, _first(pipe, encoder, received))
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
             if place is not None and span is not None:
                 found[place] = Column(token, str(tokenizer.convert_ids_to_tokens(token)), span)
@@ -82,7 +88,28 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
     return encoded(prompt, found)
 
 
-def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int) -> list[int | None]:
+def _behind_others(family: Family) -> list[TextColumns]:
+    return [encoder for encoder in family.encoders if encoder.behind]
+
+
+def _width(model: str, received: dict[str, Received]) -> int:
+    """How many tokens a text encoder received of each text; none if it was not asked."""
+    return received[model].ids.shape[1] if model in received else 0
+
+
+def _behind(encoder: TextColumns, received: dict[str, Received]) -> int:
+    """How many columns those text encoders fill whose tokens come before an encoder's."""
+    return sum(_width(model, received) for model in encoder.behind)
+
+
+def _first(pipe: Any, encoder: TextColumns, received: dict[str, Received]) -> int:
+    """The column of an encoder's first token."""
+    return getattr(pipe, encoder.after).model_max_length if encoder.after else _behind(encoder, received)
+
+
+def _places(
+    pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int, first: int
+) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
     count = given.ids.shape[1]
     order = list(range(count))
@@ -91,7 +118,6 @@ def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, colum
     elif given.mask is not None and count > columns:  # padding is gone, on whichever side it was
         order = torch.nonzero(given.mask[number]).flatten().tolist()
     dropped = getattr(pipe, encoder.dropped) if isinstance(encoder.dropped, str) else encoder.dropped
-    first = getattr(pipe, encoder.after).model_max_length if encoder.after else 0
     places: list[int | None] = [None] * count
     for column, index in enumerate(order[dropped:], first):
         places[index] = column if column < columns else None

@@ -12,6 +12,7 @@ from torch import nn
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.family import Family, TextColumns
 from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.mixed import MIXED, REFUSED
 from attnreg.attention.families.unet import UNet
 from attnreg.types import AttnregError
 
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
         "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),
     ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
+    *MIXED,
 )
 """In the order in which a pipeline is asked for its denoiser."""
 
@@ -46,6 +48,7 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
         model = getattr(pipe, family.denoiser, None)
         if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
             return family, plain(model)
+    _refuse_the_hopeless(pipe)
     known = ", ".join(family.name for family in FAMILIES)
     held = ", ".join(
         f".{name}: {type(plain(part)).__name__}"
@@ -56,6 +59,16 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
         f"expected a diffusers pipeline with a denoiser that can be regulated ({known}), got {type(pipe).__name__} "
         f"with {held or 'no model'}; see docs/architecture.md for how a family is added"
     )
+
+
+def _refuse_the_hopeless(pipe: Any) -> None:
+    """Raises `AttnregError` for a pipeline in whose attention no words of the prompt are."""
+    for part in getattr(pipe, "components", {}).values():
+        if isinstance(part, nn.Module) and (why := REFUSED.get(type(plain(part)).__name__)):
+            raise AttnregError(
+                f"expected a pipeline whose attention is over the words of the prompt, got {type(pipe).__name__}: "
+                f"{why}; choose a model of another family"
+            )
 
 
 def tokenizer_of(pipe: Any) -> Any:

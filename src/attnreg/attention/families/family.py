@@ -48,6 +48,10 @@ class TextColumns:
     """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
     cut_from_the_left: bool = False
     """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
+    behind: tuple[str, ...] = ()
+    """Its tokens follow all of those that the text encoders in these attributes of the pipeline received."""
+    negatives_first: bool = False
+    """Whether it reads the negative prompts in the same call, before the prompts."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,16 @@ class Family:
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""
     negative: int | None = 1
     """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
+    denoised_apart: bool = False
+    """Whether negative prompts that it returns together with the prompts are denoised in calls of their own."""
 
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
+
+    @property
+    def is_guided_apart(self) -> bool:
+        """Whether the negative prompts are denoised in calls of their own, which are no steps."""
+        return self.negative is None or self.denoised_apart
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether a named module is one in which positions of the picture look at text."""
@@ -111,6 +122,18 @@ class Family:
         Raises `AttnregError` if the call is not of the kind that the family makes.
         """
         raise NotImplementedError
+
+    def places_of_rows(
+        self,
+        rows: Sequence[int],
+        layer: str,
+        arguments: Mapping[str, Any],
+        denoiser: nn.Module,
+        queries: int,
+        keys: int,
+    ) -> list[Places]:
+        """The same of some rows of the batch: in a few families texts of another length move what lies behind them."""
+        return [self.places(layer, arguments, denoiser, queries, keys)] * len(rows)
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""

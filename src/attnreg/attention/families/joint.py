@@ -34,8 +34,12 @@ class Joint(Family):
         return list(names)
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
-        """The map of the picture that is drawn, and the tokens of all pictures: references may follow it."""
-        raise NotImplementedError
+        """The map of the picture that is drawn, and the tokens of all pictures: references may follow it.
+
+        By default the latent is an image, and its patches are the picture's tokens.
+        """
+        grid = patches(arguments[self.sample], denoiser)
+        return grid, grid.pixels
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
@@ -53,6 +57,14 @@ class Joint(Family):
         return Places(slice(first, first + grid.pixels), 0 if self.text_first else pictures, grid)
 
 
+def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
+    """The patches of a latent image, as high and wide as the denoiser's configuration says."""
+    config: Any = denoiser.config
+    side = config.patch_size
+    height, width = (side, side) if isinstance(side, int) else side
+    return Grid(latent.shape[-2] // height, latent.shape[-1] // width)
+
+
 @dataclass(frozen=True)
 class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
@@ -60,12 +72,6 @@ class StableDiffusion3(Joint):
     text_first: bool = False
     kinds: frozenset[str] = frozenset({"logits", "start"})
     pooled_result: int | None = 2
-
-    def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
-        """The latent in patches."""
-        config: Any = denoiser.config
-        grid = Grid(*(side // config.patch_size for side in arguments[self.sample].shape[-2:]))
-        return grid, grid.pixels
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Skip-layer guidance asks for one more prediction, with blocks left out, to move away from."""
