@@ -10,6 +10,7 @@ from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderKLHunyuanImage,
+    AutoencoderKLQwenImage21,
     CogVideoXDDIMScheduler,
     CogView3PlusPipeline,
     CogView3PlusTransformer2DModel,
@@ -26,6 +27,8 @@ from diffusers import (
     NucleusMoEImageTransformer2DModel,
     PRXPixelPipeline,
     PRXTransformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
 )
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -255,6 +258,44 @@ def prx_pixel() -> PRXPixelPipeline:
     )  # fmt: skip
 
 
+def qwen3_vl(tokenizer: Any) -> Qwen3VLForConditionalGeneration:
+    """Eight layers, of which NucleusMoE takes the first one's output."""
+    torch.manual_seed(2)
+    return Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(
+            text_config={
+                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 8, "num_attention_heads": 2,
+                "num_key_value_heads": 2, "vocab_size": len(tokenizer), "rope_theta": 1000000.0, "head_dim": 8,
+                "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+            },
+            vision_config={
+                "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+            },
+        )
+    ).eval()  # fmt: skip
+
+
+def qwen_image_21() -> QwenImage21Pipeline:
+    """Two blocks over a text that is kept from step to step."""
+    torch.manual_seed(0)
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=16,
+        mlp_ratio=2, axes_dims_rope=(8, 4, 4),
+    )  # fmt: skip
+    torch.manual_seed(1)
+    vae = AutoencoderKLQwenImage21(
+        base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )  # fmt: skip
+    tokenizer = qwen_tokenizer()
+    return tiny.quiet(
+        QwenImage21Pipeline(
+            transformer=transformer.eval(), scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae.eval(),
+            text_encoder=qwen3_vl(tokenizer), processor=Processor(tokenizer),
+        )
+    )  # fmt: skip
+
+
 def nucleus() -> NucleusMoEImagePipeline:
     """One dense block and one with experts."""
     torch.manual_seed(0)
@@ -267,23 +308,10 @@ def nucleus() -> NucleusMoEImagePipeline:
         torch.nn.init.normal_(weights, std=0.1)
     read = tiny_transformers.qwen_image()
     tokenizer = read.tokenizer
-    torch.manual_seed(2)
-    encoder = Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(
-            text_config={
-                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 8, "num_attention_heads": 2,
-                "num_key_value_heads": 2, "vocab_size": len(tokenizer), "rope_theta": 1000000.0, "head_dim": 8,
-                "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
-            },
-            vision_config={
-                "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
-            },
-        )
-    )  # fmt: skip
     return tiny.quiet(
         NucleusMoEImagePipeline(
             transformer=transformer.eval(), scheduler=FlowMatchEulerDiscreteScheduler(), vae=read.vae,
-            text_encoder=encoder.eval(), processor=Processor(tokenizer),
+            text_encoder=qwen3_vl(tokenizer), processor=Processor(tokenizer),
         )
     )  # fmt: skip
 
@@ -294,10 +322,11 @@ class Processor:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
-    def apply_chat_template(self, messages: Any, **settings: Any) -> str:
-        """As the tokenizer does; the parts of a message are its text."""
+    def apply_chat_template(self, messages: Any, tokenize: bool = False, **settings: Any) -> Any:
+        """As the tokenizer does, the parts of a message being its text; tokens are of a batch of one."""
         flat = [{"role": one["role"], "content": _text_of(one["content"])} for one in messages]
-        return str(self.tokenizer.apply_chat_template(flat, **settings))
+        made = self.tokenizer.apply_chat_template(flat, tokenize=tokenize, **settings)
+        return [made] if tokenize else made
 
     def __call__(self, text: list[str], **settings: Any) -> Any:
         """Tokens."""
@@ -316,6 +345,7 @@ FAMILIES = {
     "Lumina 2": lumina2,
     "HiDream": hidream,
     "PRX": prx_pixel,
+    "Qwen-Image 2.1": qwen_image_21,
     "NucleusMoE": nucleus,
 }
 """Family -> a tiny pipeline of it."""
@@ -327,6 +357,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "Lumina 2": {"height": 32, "width": 64},
     "HiDream": {"height": 24, "width": 40, "max_sequence_length": 32},
     "PRX": {"height": 64, "width": 96, "use_resolution_binning": False},
+    "Qwen-Image 2.1": {"height": 64, "width": 96, "true_cfg_scale": 2.0, "negative_prompt": "a dog and a red car"},
     "NucleusMoE": {"height": 32, "width": 48, "negative_prompt": "a dog and a very red car"},
 }
 """Not square, and guided."""
@@ -334,5 +365,9 @@ TOGETHER = {"PRX": {"guidance_scale": 1.0}}
 """Its pipelines repeat the time step twice, whatever the batch: guided, they take one prompt at a time."""
 SIDES = {"HiDream": (96, 168)}
 """It draws as many pixels as a square of its own side has: the nearest to the shape that is asked for."""
-NOT_SAVED = {"NucleusMoE": "its processor needs torchvision, which has no release for this torch"}
+NOT_SAVED = dict.fromkeys(
+    ("NucleusMoE", "Qwen-Image 2.1"), "its processor needs torchvision, which has no release for this torch"
+)
 """Why a pipeline cannot be saved and loaded here."""
+MOVED_BY_COMPANY = frozenset({"Qwen-Image 2.1"})
+"""A longer prompt in the batch moves the positions of all its pictures: the model itself draws them otherwise alone."""

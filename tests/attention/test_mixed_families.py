@@ -17,6 +17,7 @@ import tiny_mixed
 import tiny_transformers
 from attnreg import AttentionBalance, AttnregError, regulate
 from attnreg.attention import attending
+from attnreg.attention.families import family_of
 from attnreg.attention.layers import correction
 from attnreg.models.defaults import defaults_of
 
@@ -113,6 +114,35 @@ def test_a_fourth_prompt_that_differs_is_refused() -> None:
     wrong = pytest.raises(AttnregError, match="one prompt for all text encoders, got a prompt_4 that differs")
     with wrong, regulate(pipe, ["cat"], AttentionBalance()):
         drawn(pipe, [SHORT], dict(tiny_mixed.SMALL["HiDream"]), prompt_4="a dog")
+
+
+def test_words_stand_behind_the_pictures_that_qwen_image_21_refers_to() -> None:
+    """Each slot of a picture in the text becomes four tokens: the words' keys are moved by three a slot."""
+    pipe, seen = tiny_mixed.qwen_image_21(), list[dict[str, Any]]()
+    handle = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(dict(kwargs)), with_kwargs=True
+    )
+    with regulate(pipe, ["cat"], AttentionBalance()) as trace:
+        drawn(pipe, [SHORT], {"height": 64, "width": 96, "use_kv_cache": False})
+    handle.remove()
+    (column,) = trace.targets[0][0].tokens
+    (family, denoiser), given = family_of(pipe), seen[0]
+    slots = given["img_mask"].clone()
+    slots[0, 1] = True
+    latents = torch.cat([given["hidden_states"][:, :4], given["hidden_states"]], 1)
+    arguments = given | {"img_mask": slots, "hidden_states": latents, "img_shapes": [[(1, 2, 2), (1, 4, 6)]]}
+    told: list[Tensor] = []
+    hook = denoiser.transformer_blocks[0].attn.to_k.register_forward_hook(lambda _, __, output: told.append(output))
+    for change in (0.0, 1.0):
+        text = given["encoder_hidden_states"].clone()
+        text[:, column] += change
+        with torch.no_grad():
+            denoiser(**(arguments | {"encoder_hidden_states": text}))
+    hook.remove()
+    keys = family.keys(arguments)
+    assert keys == told[0].shape[1]
+    places = family.places("transformer_blocks.0.attn", arguments, denoiser, 24, keys)
+    assert torch.nonzero((told[1] - told[0])[0].abs().sum(-1)).flatten().tolist() == [places.text + column]
 
 
 def t5_gemma() -> T5GemmaEncoder:

@@ -61,7 +61,7 @@ def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
     """The patches of a latent image, as high and wide as the denoiser's configuration says."""
     config: Any = denoiser.config
     side = config.patch_size
-    height, width = (side, side) if isinstance(side, int) else side
+    height, width = (side, side) if isinstance(side, int) else side[-2:]  # of a few, frames come before
     return Grid(latent.shape[-2] // height, latent.shape[-1] // width)
 
 

@@ -148,6 +148,39 @@ class Nucleus(QwenImage):
         return _asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), pixels)
 
 
+@dataclass(frozen=True)
+class QwenImage21(QwenImage):
+    """The text and pictures to refer to attend among themselves first; then the picture asks all of them and itself.
+
+    Each slot of a reference in the text stands for four tokens, and the prompt's words come behind the references.
+    """
+
+    def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
+        """The last of the shapes."""
+        grid = Grid(*arguments["img_shapes"][0][-1][1:])
+        return grid, grid.pixels
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """Those of the text, with its references."""
+        return super().tokens(arguments) + self.added(arguments)
+
+    def added(self, arguments: Mapping[str, Any]) -> int:
+        """How many tokens the references have more than slots."""
+        slots = arguments["img_mask"][0, : arguments[self.text].shape[1]]
+        return 3 * int(slots.sum())
+
+    def keys(self, arguments: Mapping[str, Any]) -> int | None:
+        """All of them: calls of the text alone have fewer."""
+        height, width = arguments["img_shapes"][0][-1][1:]
+        return self.tokens(arguments) + int(height * width)
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """All queries; the text comes first among the keys."""
+        grid, pixels = self.picture(arguments, denoiser)
+        sizes = queries, keys
+        return _asked_by_picture(self, layer, sizes, grid, pixels, self.tokens(arguments), self.added(arguments))
+
+
 def _asked_by_picture(
     family: Family, layer: str, sizes: tuple[int, int], grid: Grid, pixels: int, text: int, first: int
 ) -> Places:
@@ -177,6 +210,11 @@ MIXED: tuple[Family, ...] = (
         ),
     ),
     Prx("PRX", "PRXTransformer2DModel", encoders=(TextColumns(negatives_first=True),)),
+    QwenImage21(
+        "Qwen-Image 2.1",
+        "QwenImage21Transformer2DModel",
+        encoders=(TextColumns(tokenizer="processor", dropped="_drop_idx"),),
+    ),
     Nucleus("NucleusMoE", "NucleusMoEImageTransformer2DModel", encoders=(TextColumns(tokenizer="processor"),)),
 )
 """Entries of `FAMILIES`."""
