@@ -366,7 +366,7 @@ TOGETHER = {"PRX": {"guidance_scale": 1.0}}
 SIDES = {"HiDream": (96, 168)}
 """It draws as many pixels as a square of its own side has: the nearest to the shape that is asked for."""
 NOT_SAVED = dict.fromkeys(
-    ("NucleusMoE", "Qwen-Image 2.1"), "its processor needs torchvision, which has no release for this torch"
+    ("NucleusMoE", "Qwen-Image 2.1"), "its processor needs torchvision, which is not installed here"
 )
 """Why a pipeline cannot be saved and loaded here."""
 MOVED_BY_COMPANY = frozenset({"Qwen-Image 2.1"})
