@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +185,7 @@ def keys_of(module: nn.Module, count: int | None, run: Callable[[], Any]) -> tup
 
 
 def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """Another embedding in one column of the text moves exactly the key that the family says stands for it."""
+    """Another embedding in a word's columns of the text moves exactly the keys that the family says stand for it."""
     family, denoiser = family_of(pipe)
     given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     handle = denoiser.register_forward_pre_hook(
@@ -196,29 +198,36 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
         handle.remove()
     arguments = _bound(denoiser, *given[0])
     layer, module = next(iter(select_layers(family, denoiser, ("all",)).items()))
-    texts = arguments[family.text]
-    column = trace.targets[0][0].tokens[-1]
+    columns = trace.targets[0][0].tokens[-1:] if _is_refined(denoiser) else trace.targets[0][0].tokens
 
     def run(changed: bool) -> tuple[Tensor, int]:
-        moved = [text.clone() for text in texts]
-        if changed:
-            for text in moved:
-                text[column] += 1
-        value = moved if isinstance(texts, list) else torch.stack(moved)
+        moved = with_moved_texts(family, arguments, columns) if changed else {}
         with torch.no_grad():
-            return keys_of(module, family.keys(arguments), lambda: denoiser(**(arguments | {family.text: value})))
+            return keys_of(module, family.keys(arguments), lambda: denoiser(**(arguments | moved)))
 
     (before, queries), (after, _) = run(False), run(True)
-    differs = (before != after).any(-1).any(1)
+    moved = (after - before).abs().sum((1, 3))
     with torch.no_grad():
-        places = family.places(layer, arguments, denoiser, queries, before.shape[2])
-    for row in differs:
+        found = family.places_of_rows(range(len(before)), layer, arguments, denoiser, queries, before.shape[2])
+    for row, places in zip(moved, found, strict=True):
         # A refiner of the text's own lets its tokens see one another first: the moved one moves most.
-        if _is_refined(denoiser):
-            moved = (after - before).abs().sum((1, 3))[0]
-            assert moved.argmax().item() == places.text + column
-        else:
-            assert torch.nonzero(row).flatten().tolist() == [places.text + column]
+        at = [row.argmax().item()] if _is_refined(denoiser) else torch.nonzero(row).flatten().tolist()
+        assert at == [places.text + column for column in columns]
+
+
+def with_moved_texts(family: Family, arguments: dict[str, Any], columns: Sequence[int]) -> dict[str, Any]:
+    """The denoiser's arguments that hold texts, with other embeddings where they fill some columns."""
+    texts = arguments[family.text]
+    moved = [text.clone() for text in texts]
+    for text in moved:
+        text[[column for column in columns if column < len(text)]] += 1
+    made = {family.text: moved if isinstance(texts, list) else torch.stack(moved)}
+    if "encoder_hidden_states_llama3" in arguments:  # its layers' tokens stand twice behind T5's
+        llama = arguments["encoder_hidden_states_llama3"].clone()
+        behind = [(column - texts.shape[1]) % llama.shape[2] for column in columns if column >= texts.shape[1]]
+        llama[:, :, behind] += 1
+        made["encoder_hidden_states_llama3"] = llama
+    return made
 
 
 def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +237,10 @@ def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _is_refined(denoiser: nn.Module) -> bool:
-    return hasattr(denoiser, "context_refiner") or hasattr(denoiser, "text_fusion")
+    embedder = getattr(denoiser, "context_embedder", None)
+    return any(hasattr(denoiser, name) for name in ("context_refiner", "text_fusion")) or hasattr(
+        embedder, "token_refiner"
+    )
 
 
 def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -258,12 +270,13 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Te
     return trace.targets[0], texts[0] if isinstance(texts, list) else texts[-1]
 
 
-def test_two_prompts_with_targets_of_their_own(pipe: Any, draw: Callable[..., Tensor]) -> None:
+def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
     """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch.
 
     If it is so without: Qwen-Image 2.1 places the picture behind the longest prompt.
     """
     prompts = [PROMPT, "a dog with a car and a clock"]
+    draw = partial(draw, **tiny_families.TOGETHER.get(name, {}))
     with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
         together = draw(prompts)
     assert [[target.text for target in one] for one in trace.targets] == [
@@ -310,10 +323,8 @@ def test_what_does_not_work_there_is_refused_in_a_line(
     kind = {"best-start": "start", "attend-and-excite": "latent"}.get(method, "probabilities")
     if kind in family_of(pipe)[0].kinds:
         pytest.skip("it works there")
-    with pytest.raises(
-        AttnregError,
-        match=rf"works on {tiny_families.VARIANTS.get(name, name)}, got \w+, which edits the {kind}.*attention-balance",
-    ):
+    family = re.escape(tiny_families.VARIANTS.get(name, name))
+    with pytest.raises(AttnregError, match=rf"works on {family}, got \w+, which edits the {kind}.*attention-balance"):
         regulate(pipe, config=configure(method)).__enter__()
 
 
@@ -335,7 +346,8 @@ def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any
     if name in tiny_families.UNSAVED:
         pytest.skip(tiny_families.UNSAVED[name])
     pipe.save_pretrained(tmp_path / "model")
-    options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": 64, "width": 96}
+    height, width = tiny_families.SIDES.get(name, (64, 96))
+    options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": height, "width": width}
     session = Session.open(PROMPT, model=str(tmp_path / "model"), **options)
     assert [target.text for target in session.targets] == ["cat", "blue balloon"]
     told: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -115,14 +115,13 @@ class Attending:
         **kwargs: Any,
     ) -> Tensor:
         """The attention of one layer over the text, with the rows of each group of images edited."""
-        places = self._places(layer, call, query, key)
-        grid = places.grid
         if valued:
             value = valued.put(module, value)
 
         edit: Any = self.edits.logits
         if self.corrects:
-            return self._corrected(edit, layer, places, query, key, value, *args, **kwargs)
+            return self._corrected(edit, layer, call, query, key, value, *args, **kwargs)
+        grid = self._places(layer, call, query, key).grid
 
         def edited(logits: Logits) -> Probabilities:
             parts, start = [], 0
@@ -151,7 +150,7 @@ class Attending:
         self,
         edit: LogitEdit,
         layer: str,
-        places: Places,
+        call: Call,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -159,14 +158,21 @@ class Attending:
         **kwargs: Any,
     ) -> Tensor:
         """The attention of one layer over the text, corrected by what an edit adds to the targets' logits."""
-        parts = []
-        for index, group in enumerate(self.groups):
+        parts: list[tuple[Part, Any]] = []
+        sizes = query.shape[-2], key.shape[-2]
+        for group, places in (
+            part
+            for whole in self.groups
+            for part in _by_place(
+                whole, self.family.places_of_rows(whole.rows, layer, call.arguments, self.denoiser, *sizes)
+            )
+        ):
             prompts = tuple(one.columns for one in group.words)
             check_prompts(prompts, len(group.images), key.shape[-2] - places.text)
             columns = columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
             note = partial(self._note, layer, group.images)
             part = Part(group.rows, places.queries, columns, places.grid, note)
-            memory = self.memory.setdefault((layer, index), {})
+            memory = self.memory.setdefault((layer, len(parts)), {})
             bias = partial(edit.bias, step=self.time.step, layer=layer, memory=memory)
             parts.append((part, bias))
         return attend_corrected(parts, query, key, value, *args, **kwargs)
@@ -216,6 +222,19 @@ class Attending:
                     probabilities = self.edits.attention.over_image(logits, [one], moment)
                     output[at] = (probabilities @ value[at].to(probabilities.dtype)).to(output.dtype)
         return output
+
+
+def _by_place(group: Group, places: Sequence[Places]) -> Iterator[tuple[Group, Places]]:
+    """The rows of a group by where picture and text lie in them, a place a row; mostly there is but one."""
+    if all(one is places[0] for one in places):
+        yield group, places[0]
+        return
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for number, one in enumerate(places):
+        numbers.setdefault((one.queries.start or 0, one.text), []).append(number)
+    for some in numbers.values():
+        rows, images = ([of_all[number] for number in some] for of_all in (group.rows, group.images))
+        yield Group(rows, images, [group.words[number] for number in some]), places[some[0]]
 
 
 class _Values(NamedTuple):

@@ -139,8 +139,10 @@ def _parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
 def _size(pipe: Any) -> tuple[int | None, int | None]:
     """Height and width that the pipeline computes: its latent's size by default, times what the autoencoder enlarges.
 
-    Pipelines without an autoencoder denoise the picture itself.
+    Pipelines without an autoencoder denoise the picture itself. PRX keeps the picture's own side in the configuration.
     """
+    if isinstance(side := getattr(pipe, "config", {}).get("default_sample_size"), int):
+        return side, side
     latent = getattr(pipe, "default_sample_size", None)
     if latent is None:
         network = next((one for name in DENOISERS if (one := getattr(pipe, name, None)) is not None), None)

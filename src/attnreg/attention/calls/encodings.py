@@ -126,8 +126,8 @@ class Encodings:
         """The words of the prompts where the text encoders read them."""
         each = len(texts.prompts) // len(prompts)
         found = [
-            read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
-            for number, prompt in enumerate(prompts)
+            read(self.pipe, self.family, received, (number, prompts), len(texts.prompts[number * each]))
+            for number in range(len(prompts))
         ]
         return words_received(found, self.targets, self.adjectives, name_nothing)
 

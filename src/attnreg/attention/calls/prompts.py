@@ -22,7 +22,7 @@ def prompts_in(given: dict[str, Any]) -> list[str] | None:
     if given.get("prompt") is None:
         return None
     first = _listed(given["prompt"])
-    for name in ("prompt_2", "prompt_3"):
+    for name in ("prompt_2", "prompt_3", "prompt_4"):
         if given.get(name) is not None and _listed(given[name]) != first:
             raise AttnregError(
                 f"expected one prompt for all text encoders, got a {name} that differs from prompt; "

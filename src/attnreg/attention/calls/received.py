@@ -6,7 +6,7 @@ the token ids that the encoders were given while the pipeline encoded its prompt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import reduce, wraps
 from typing import Any, NamedTuple
@@ -65,21 +65,25 @@ def _noting(received: dict[str, list[Received]], name: str) -> Callable[..., Any
 
 
 def read(
-    pipe: Any, family: Family, received: dict[str, list[Received]], prompt: str, number: int, columns: int
+    pipe: Any, family: Family, received: dict[str, list[Received]], which: tuple[int, Sequence[str]], columns: int
 ) -> Encoded:
-    """A prompt as its embedding of so many columns holds it; number: which of the prompts that were encoded it is.
+    """A prompt as its embedding of so many columns holds it; which: its number among the prompts that were encoded.
 
     Raises `AttnregError` if no text encoder was asked.
     """
+    number, prompts = which
+    prompt = prompts[number]
+    columns = max([columns, *(_behind(one, received) + _width(one.model, received) for one in _behind_others(family))])
     found: list[Column | None] = [None] * columns
     for encoder in family.encoders:
         if encoder.model not in received:
             continue
-        given = received[encoder.model][number]
+        texts = received[encoder.model]
+        given = texts[number + (len(texts) - len(prompts) if encoder.negatives_first else 0)]
         held = getattr(pipe, encoder.tokenizer)
         tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
         ids = given.ids.tolist()
-        places = _places(pipe, encoder, tokenizer, given, columns)
+        places = _places(pipe, encoder, tokenizer, given, columns, _first(pipe, encoder, received))
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
             if place is not None and span is not None:
                 found[place] = Column(token, str(tokenizer.convert_ids_to_tokens(token)), span)
@@ -91,7 +95,28 @@ def read(
     return encoded(prompt, found)
 
 
-def _places(pipe: Any, encoder: TextColumns, tokenizer: Any, given: Received, columns: int) -> list[int | None]:
+def _behind_others(family: Family) -> list[TextColumns]:
+    return [encoder for encoder in family.encoders if encoder.behind]
+
+
+def _width(model: str, received: dict[str, list[Received]]) -> int:
+    """How many tokens a text encoder received of each text; none if it was not asked."""
+    return len(received[model][0].ids) if model in received else 0
+
+
+def _behind(encoder: TextColumns, received: dict[str, list[Received]]) -> int:
+    """How many columns those text encoders fill whose tokens come before an encoder's."""
+    return sum(_width(model, received) for model in encoder.behind)
+
+
+def _first(pipe: Any, encoder: TextColumns, received: dict[str, list[Received]]) -> int:
+    """The column of an encoder's first token."""
+    return getattr(pipe, encoder.after).model_max_length if encoder.after else _behind(encoder, received)
+
+
+def _places(
+    pipe: Any, encoder: TextColumns, tokenizer: Any, given: Received, columns: int, first: int
+) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
     count = len(given.ids)
     order = list(range(count))
@@ -102,7 +127,6 @@ def _places(pipe: Any, encoder: TextColumns, tokenizer: Any, given: Received, co
     dropped = getattr(pipe, encoder.dropped) if isinstance(encoder.dropped, str) else encoder.dropped
     if isinstance(dropped, str):
         dropped = len(tokenizer(dropped, add_special_tokens=False)["input_ids"])
-    first = getattr(pipe, encoder.after).model_max_length if encoder.after else 0
     places: list[int | None] = [None] * count
     for column, index in enumerate(order[dropped:], first):
         places[index] = column if column < columns else None

@@ -50,7 +50,7 @@ class TextEncoder:
 
     def others(self, text: str) -> dict[str, str]:
         """The same text for further encoders, of pipelines that ask for it."""
-        return {name: text for name in ("prompt_2", "prompt_3") if name in self.takes}
+        return {name: text for name in ("prompt_2", "prompt_3", "prompt_4") if name in self.takes}
 
     @contextmanager
     def _as_it_is(self) -> Iterator[None]:

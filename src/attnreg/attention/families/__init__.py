@@ -12,7 +12,8 @@ from torch import nn
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.family import Family, TextColumns
 from attnreg.attention.families.flux_like import FLUX_LIKE
-from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.mixed import MIXED
 from attnreg.attention.families.refused import REFUSED
 from attnreg.attention.families.single_stream import SINGLE_STREAM
 from attnreg.attention.families.unet import UNet
@@ -25,7 +26,7 @@ FAMILIES: tuple[Family, ...] = (
         "SD3Transformer2DModel",
         encoders=(TextColumns(), TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer")),
     ),
-    Flux("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
+    FluxOne("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
     CrossTransformer("PixArt", "PixArtTransformer2DModel", encoders=(TextColumns(),)),
     CrossTransformer("Sana", "SanaTransformer2DModel", encoders=(TextColumns(cut_from_the_left=True),)),
     QwenImage(
@@ -34,6 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
     *FLUX_LIKE,
     *SINGLE_STREAM,
+    *MIXED,
 )
 """In the order in which a pipeline is asked for its denoiser."""
 

@@ -51,6 +51,10 @@ class TextColumns:
     """Whether padding fills columns also where some of the first tokens are dropped."""
     cut_from_the_left: bool = False
     """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
+    behind: tuple[str, ...] = ()
+    """Its tokens follow all of those that the text encoders in these attributes of the pipeline received."""
+    negatives_first: bool = False
+    """Whether it reads the negative prompts in the same call, before the prompts."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,18 @@ class Family:
         Raises `AttnregError` if the call is not of the kind that the family makes.
         """
         raise NotImplementedError
+
+    def places_of_rows(
+        self,
+        rows: Sequence[int],
+        layer: str,
+        arguments: Mapping[str, Any],
+        denoiser: nn.Module,
+        queries: int,
+        keys: int,
+    ) -> list[Places]:
+        """The same of some rows of the batch: in a few families texts of another length move what lies behind them."""
+        return [self.places(layer, arguments, denoiser, queries, keys)] * len(rows)
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""

@@ -35,8 +35,12 @@ class Joint(Family):
         return list(names)
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
-        """The map of the picture that is drawn, and the tokens of all pictures: references may follow it."""
-        raise NotImplementedError
+        """The map of the picture that is drawn, and the tokens of all pictures: references may follow it.
+
+        By default the latent is an image, and its patches are the picture's tokens.
+        """
+        grid = patches(arguments[self.sample], denoiser)
+        return grid, grid.pixels
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
@@ -58,6 +62,14 @@ class Joint(Family):
         return Places(slice(first, first + grid.pixels), 0 if self.text_first else pictures, grid)
 
 
+def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
+    """The patches of a latent image, as high and wide as the denoiser's configuration says."""
+    config: Any = denoiser.config
+    side = config.patch_size
+    height, width = (side, side) if isinstance(side, int) else side[-2:]  # of a few, frames come before
+    return Grid(latent.shape[-2] // height, latent.shape[-1] // width)
+
+
 @dataclass(frozen=True)
 class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
@@ -65,12 +77,6 @@ class StableDiffusion3(Joint):
     text_first: bool = False
     kinds: frozenset[str] = frozenset({"logits", "start"})
     pooled_result: int | None = 2
-
-    def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
-        """The latent in patches."""
-        config: Any = denoiser.config
-        grid = Grid(*(side // config.patch_size for side in arguments[self.sample].shape[-2:]))
-        return grid, grid.pixels
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Skip-layer guidance asks for one more prediction, with blocks left out, to move away from."""
@@ -83,18 +89,6 @@ class Flux(Joint):
 
     layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
     negative: int | None = None
-    kinds: frozenset[str] = frozenset({"logits", "start"})
-    pooled_result: int | None = 1
-    channel_axis: int = 2
-    time_divisor: float = 1000.0
-
-    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
-        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
-        _, positions, channels = arguments[self.sample].shape
-        config: Any = denoiser.config
-        if positions != self.picture(arguments, denoiser)[0].pixels:
-            return "a picture to refer to"
-        return "" if channels == (config.out_channels or config.in_channels) else "a mask or a control"
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The positions that share the first one's number, and are as high and wide as the highest of these tell."""
@@ -113,6 +107,24 @@ def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
             "this pipeline arranges its latent in a way that is not known"
         )
     return Grid(height, width)
+
+
+@dataclass(frozen=True)
+class FluxOne(Flux):
+    """FLUX.1: what a start leads to can be followed, where the denoiser is given latents alone."""
+
+    kinds: frozenset[str] = frozenset({"logits", "start"})
+    pooled_result: int | None = 1
+    channel_axis: int = 2
+    time_divisor: float = 1000.0
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
+        _, positions, channels = arguments[self.sample].shape
+        config: Any = denoiser.config
+        if positions != self.picture(arguments, denoiser)[0].pixels:
+            return "a picture to refer to"
+        return "" if channels == (config.out_channels or config.in_channels) else "a mask or a control"
 
 
 @dataclass(frozen=True)

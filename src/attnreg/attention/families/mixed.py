@@ -1,0 +1,182 @@
+"""Joint attention in other orders: registers before the text, texts of differing lengths, words in several places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from attnreg.attention.families.family import Family, Places, TextColumns, not_of_the_kind
+from attnreg.attention.families.joint import Joint, QwenImage, patches
+from attnreg.types import Grid
+
+
+@dataclass(frozen=True)
+class AuraFlow(Joint):
+    """Registers, which stand for no word, come before the text, and the picture behind both."""
+
+    layers: str = r"(joint|single)_transformer_blocks\.\d+\.attn"
+    negative: int | None = 2
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """The picture's positions, and the text's columns behind the registers."""
+        grid, pixels = self.picture(arguments, denoiser)
+        tokens: Any = denoiser.register_tokens
+        registers, text = int(tokens.shape[1]), self.tokens(arguments)
+        first = registers + text
+        if queries != first + pixels or keys != queries:
+            expected = f"over {registers} registers, {text} tokens of the text and {pixels} of the picture"
+            raise not_of_the_kind(self, layer, expected, queries, keys)
+        return Places(slice(first, first + pixels), registers, grid)
+
+
+@dataclass(frozen=True)
+class CogView(Joint):
+    """The latent is an image; text comes first, with its padding on whichever side."""
+
+    layers: str = r"transformer_blocks\.\d+\.attn1"
+
+
+@dataclass(frozen=True)
+class HunyuanImage(Joint):
+    """The picture, then what was quoted letter by letter, then the text without padding, then what pads both.
+
+    Whatever is quoted moves the text of its own row.
+    """
+
+    layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
+    text_first: bool = False
+    negative: int | None = None
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """Those of the letters and those of the text."""
+        letters = arguments.get("encoder_hidden_states_2")
+        return super().tokens(arguments) + (0 if letters is None else int(letters.shape[-2]))
+
+    def places_of_rows(
+        self,
+        rows: Sequence[int],
+        layer: str,
+        arguments: Mapping[str, Any],
+        denoiser: nn.Module,
+        queries: int,
+        keys: int,
+    ) -> list[Places]:
+        """The text begins behind the letters of its row."""
+        whole = self.places(layer, arguments, denoiser, queries, keys)
+        letters = arguments.get("encoder_attention_mask_2")
+        if letters is None:
+            return [whole] * len(rows)
+        quoted: list[int] = letters.bool().sum(1).tolist()
+        return [whole._replace(text=whole.text + quoted[row]) for row in rows]
+
+
+@dataclass(frozen=True)
+class Lumina2(Joint):
+    """The text without padding, then the picture: it begins where the row's own text ends."""
+
+    layers: str = r"layers\.\d+\.attn"
+    negative: int | None = 2
+    apart: bool = True
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """Those of the first row."""
+        return self.places_of_rows([0], layer, arguments, denoiser, queries, keys)[0]
+
+    def places_of_rows(
+        self,
+        rows: Sequence[int],
+        layer: str,
+        arguments: Mapping[str, Any],
+        denoiser: nn.Module,
+        queries: int,
+        keys: int,
+    ) -> list[Places]:
+        """The picture's positions behind the text of each row; shorter rows are filled up at their end."""
+        grid, pixels = self.picture(arguments, denoiser)
+        texts: list[int] = arguments["encoder_attention_mask"].sum(1).tolist()
+        if queries != max(texts) + pixels or keys != queries:
+            expected = f"over up to {max(texts)} tokens of the text and {pixels} of the picture"
+            raise not_of_the_kind(self, layer, expected, queries, keys)
+        return [Places(slice(texts[row], texts[row] + pixels), 0, grid) for row in rows]
+
+
+@dataclass(frozen=True)
+class HiDream(Joint):
+    """The picture, then T5's tokens, Llama's last layer's and those of the Llama layer that the block is given."""
+
+    layers: str = r"(double|single)_stream_blocks\.\d+\.block\.attn1"
+    text_first: bool = False
+    text: str = "encoder_hidden_states_t5"
+    time: str = "timesteps"
+    pooled: str = "pooled_embeds"
+
+    def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
+        """The latent in patches; one that is not square is filled up to as many as the largest has."""
+        latent: Tensor = arguments[self.sample]
+        grid = patches(latent, denoiser)
+        most: Any = denoiser.max_seq
+        return grid, grid.pixels if latent.shape[-2] == latent.shape[-1] else int(most)
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """T5's once and Llama's twice; in Llama's embeddings layers come first, then the batch."""
+        return super().tokens(arguments) + 2 * int(arguments["encoder_hidden_states_llama3"].shape[-2])
+
+
+@dataclass(frozen=True)
+class Prx(Joint):
+    """The picture alone asks; keys are the text's and then its own."""
+
+    layers: str = r"blocks\.\d+\.attention"
+    negative: int | None = 2
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """All queries; the text comes first among the keys."""
+        grid, pixels = self.picture(arguments, denoiser)
+        return _asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), 0)
+
+
+@dataclass(frozen=True)
+class Nucleus(QwenImage):
+    """The picture alone asks; keys are its own and then the text's."""
+
+    def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
+        """All queries; the text comes last among the keys."""
+        grid, pixels = self.picture(arguments, denoiser)
+        return _asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), pixels)
+
+
+def _asked_by_picture(
+    family: Family, layer: str, sizes: tuple[int, int], grid: Grid, pixels: int, text: int, first: int
+) -> Places:
+    if sizes != (pixels, text + pixels):
+        expected = f"from {pixels} patches of the picture to these and {text} tokens of the text"
+        raise not_of_the_kind(family, layer, expected, *sizes)
+    return Places(slice(0, grid.pixels), first, grid)
+
+
+MIXED: tuple[Family, ...] = (
+    AuraFlow("AuraFlow", "AuraFlowTransformer2DModel", encoders=(TextColumns(),)),
+    CogView("CogView3+", "CogView3PlusTransformer2DModel", encoders=(TextColumns(),)),
+    CogView("CogView4", "CogView4Transformer2DModel", encoders=(TextColumns(),), apart=True),
+    HunyuanImage(
+        "HunyuanImage",
+        "HunyuanImageTransformer2DModel",
+        encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),),
+    ),
+    Lumina2("Lumina 2", "Lumina2Transformer2DModel", encoders=(TextColumns(),)),
+    HiDream(
+        "HiDream",
+        "HiDreamImageTransformer2DModel",
+        encoders=(
+            TextColumns("text_encoder_3", "tokenizer_3"),
+            TextColumns("text_encoder_4", "tokenizer_4", behind=("text_encoder_3",)),
+            TextColumns("text_encoder_4", "tokenizer_4", behind=("text_encoder_3", "text_encoder_4")),
+        ),
+    ),
+    Prx("PRX", "PRXTransformer2DModel", encoders=(TextColumns(negatives_first=True),)),
+    Nucleus("NucleusMoE", "NucleusMoEImageTransformer2DModel", encoders=(TextColumns(tokenizer="processor"),)),
+)
+"""Entries of `FAMILIES`."""
