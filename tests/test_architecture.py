@@ -18,8 +18,8 @@ CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
 """What comes from outside, and what goes there."""
-TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "plot", "report")
-LOWER = (*CORE, "attention", "methods", "sampling")
+TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "retelling", "plot", "report")
+LOWER = (*CORE, "attention", "methods", "watching", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -48,13 +48,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": ("errors", *CORE),
-    "sampling": (*CORE, "attention", "methods", "models"),
+    "watching": ("types", "attention", "models"),
+    "sampling": (*CORE, "attention", "methods", "models", "watching"),
     "account": ("types",),
+    "retelling": (*DOORS, "types", "methods", "recipe"),
     "evaluation": (*LOWER, *TOOLS, *JUDGING),
     "studio": (*LOWER, *TOOLS, *JUDGING),
     "doctor": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio"),
     "comparison": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio"),
-    "commands": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "comparison"),
+    "commands": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "comparison", "app"),
     "app": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor"),
     "cli": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "app", "commands"),
 }
