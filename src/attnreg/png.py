@@ -6,7 +6,6 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -42,8 +41,7 @@ def read_png(path: Path) -> Png:
     """
     check_file(path, "a PNG that attnreg drew")
     try:
-        with path.open("rb") as file:
-            return _opened(file, path.stat().st_size)
+        return _opened(path, path.stat().st_size)
     except Exception as error:  # Pillow raises of every kind at a PNG that is none
         raise _refusal(str(path), error) from error
 
@@ -58,12 +56,12 @@ def png_of(content: bytes, name: str) -> Png:
 
 def _refusal(name: str, error: Exception) -> AttnregError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):  # it names an object in memory
-        reason = "not a PNG"
+    if isinstance(error, UnidentifiedImageError):  # which names an object in memory
+        reason = "not a PNG, or a damaged one"
     return AttnregError(f"expected a PNG that attnreg drew, got {name} ({reason}); give such a file")
 
 
-def _opened(file: BinaryIO, size: int) -> Png:
+def _opened(file: Path | io.BytesIO, size: int) -> Png:
     if size > MOST_BYTES:
         raise ValueError(f"{size:,} bytes, more than {MOST_BYTES:,}")
     with warnings.catch_warnings():
