@@ -244,12 +244,12 @@ def test_what_is_copied(visit: Callable[..., Seen]) -> None:
 
 def test_two_at_once_do_not_see_one_another(visit: Callable[..., Seen], served: Served) -> None:
     one, other = visit(), visit()
-    one.draw(prompt="a frog and a crown", seeds="0-15", steps="100")
+    one.draw(prompt="a green crown and a bird", seeds="0-15", steps="100")
     one.page.wait_for_function("() => /step/.test(document.getElementById('doing').textContent)")
     other.draw(prompt="a bird", seeds="4", steps="1")
     other.page.wait_for_function("() => document.getElementById('doing').textContent.includes('1 drawing is before')")
     other.open()
-    assert "frog and a crown" not in other.page.inner_text("#drawings")
+    assert "green crown" not in other.page.inner_text("#drawings")
     one.page.click("#stop")
     other.done()
     assert other.page.inner_text("#shown-title") == "“a bird”", "also when the page was loaded anew meanwhile"
@@ -261,6 +261,7 @@ def test_a_restart_keeps_the_history(
 ) -> None:
     first = serve(tmp_path)
     told = first.drawn(prompt="a blue bird", seeds="2-3", steps="1")
+    assert told["state"] == "done", told
     first.close()
     again = serve(tmp_path)
     seen = visit(again.address)
