@@ -25,7 +25,8 @@ from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, ver
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
 from attnreg.targets import find_targets
-from attnreg.types import AttnregError, Sample, Target
+from attnreg.trace import Sample
+from attnreg.types import AttnregError, Target
 from attnreg.writing import check_writable
 
 
