@@ -27,7 +27,8 @@ from attnreg.records import UNMODIFIED
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
 from attnreg.targets import Found, look_for_targets
-from attnreg.types import AttnregError, Sample, Target
+from attnreg.trace import Sample
+from attnreg.types import AttnregError, Target
 from attnreg.watching import Watch
 from attnreg.writing import check_writable
 

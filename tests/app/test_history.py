@@ -11,7 +11,8 @@ from PIL import Image
 from attnreg.app.happened import Happened
 from attnreg.app.history import HAPPENED, History, of_one
 from attnreg.recipe import Recipe
-from attnreg.types import AttnregError, Sample, StartRecord, Trace
+from attnreg.trace import Sample, Trace
+from attnreg.types import AttnregError, StartRecord
 
 RECIPE = Recipe(prompt="a bird and a frog", seed=3, model="pocket", method="auto", acted="best-start")
 

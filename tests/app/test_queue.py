@@ -18,7 +18,7 @@ from attnreg.app.order import Order
 from attnreg.app.queue import DONE, DRAWING, FAILED, STOPPED, WAITING, Job, Queue
 from attnreg.errors import AttnregError
 from attnreg.recipe import Recipe
-from attnreg.types import Sample, Trace
+from attnreg.trace import Sample, Trace
 from attnreg.watching import Progress
 
 RECIPE = Recipe(prompt="a bird", seed=0, model="m", method="auto")

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnreg.account import account, marks
-from attnreg.types import AttnregError, Sample
+from attnreg.trace import Sample
+from attnreg.types import AttnregError
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from attnreg.reading import json_of, text_of
 from attnreg.recipe import Recipe, read_recipe, save_pictures
 from attnreg.records import UNMODIFIED
 from attnreg.studio import slug
-from attnreg.types import Sample
+from attnreg.trace import Sample
 from attnreg.writing import check_writable, write_file
 
 DRAWING = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}-[0-9a-f]{12}")
