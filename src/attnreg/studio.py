@@ -90,7 +90,7 @@ class Session:
         )
         return Session(pipe, recipe, edit, *found)
 
-    def sample(self, seed: int, edit: Edit | None, watch: Watch | None = None) -> Sample:
+    def sample(self, seed: int, edit: Edit | None, watch: Watch | None = None, maps: bool = False) -> Sample:
         """Draw one picture; with a progress bar of the pipeline's own, unless someone watches."""
         self.pipe.set_progress_bar_config(desc=f"seed {seed}, {'regulated' if edit else 'unmodified'}", leave=False)
         recipe = self.recipe
@@ -102,6 +102,7 @@ class Session:
             targets=recipe.targets,
             adjectives=recipe.adjectives,
             watch=watch,
+            maps=maps,
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance_scale,
             negative_prompt=recipe.negative_prompt,
@@ -116,11 +117,11 @@ class Session:
         return [unmodified, *regulated] if beside_unmodified and self.edit else regulated
 
     def pictures(
-        self, seed: int, *, beside_unmodified: bool, watch: Watch | None = None
+        self, seed: int, *, beside_unmodified: bool, watch: Watch | None = None, maps: bool = False
     ) -> Iterator[tuple[Sample, Recipe]]:
         """Draw one seed; yields each picture with its own recipe, the unmodified one first."""
         for edit, recipe in self.columns(beside_unmodified):
-            drawn = self.sample(seed, edit, watch)
+            drawn = self.sample(seed, edit, watch, maps)
             yield drawn, replace(recipe, seed=seed, acted=acted(drawn.trace))
 
     def draw(

@@ -115,6 +115,13 @@ def test_a_newcomer_draws_and_looks(visit: Callable[..., Seen], served: Served) 
     assert "seed 5" in page.get_attribute("#regulated", "alt")
     assert "Acted: best-start" in page.inner_text("#happened")
     assert page.locator("#happened tbody tr").count() >= 1
+    page.locator("#maps summary").click()
+    page.wait_for_function("() => [...document.querySelectorAll('.maps img')].every(one => one.naturalWidth > 128)")
+    assert page.locator(".maps img").count() == 2
+    assert page.get_attribute(".maps img >> nth=0", "alt") == "Maps of red frog, crown over the steps, unmodified"
+    shown.press("Enter")
+    assert page.is_visible(".maps"), "it stays open"
+    assert seen.violations() == []
     assert page.locator("#drawings button").count() == 1
 
 

@@ -32,7 +32,9 @@ class Sitting:
     def __init__(self, gate: threading.Semaphore, error: Exception | None = None) -> None:
         self.gate, self.error, self.passes = gate, error, 0
 
-    def pictures(self, seed: int, *, beside_unmodified: bool, watch: Any) -> Iterator[tuple[Sample, Recipe]]:
+    def pictures(
+        self, seed: int, *, beside_unmodified: bool, watch: Any, maps: bool
+    ) -> Iterator[tuple[Sample, Recipe]]:
         for method in ("none", "auto"):
             for step in range(3):
                 watch(Progress(step, 3, step))

@@ -45,6 +45,9 @@ def test_a_drawing_is_what_the_library_draws(served: Served, drawn: dict[str, An
             with Image.open(io.BytesIO(png)) as picture:
                 assert np.array_equal(np.asarray(picture), np.asarray(sample.picture))
         assert "mean attention bird" in one["happened"]["account"]
+        for kind in ("unmodified_maps", "regulated_maps"):
+            with Image.open(io.BytesIO(served.ask("GET", one[kind])[2])) as figure:
+                assert figure.width > 128
 
 
 def test_what_was_tried_is_told(served: Served) -> None:

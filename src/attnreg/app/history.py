@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import secrets
@@ -22,6 +23,8 @@ from attnreg.writing import check_writable, write_file
 
 DRAWING = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}-[0-9a-f]{12}")
 PICTURE = re.compile(r"seed\d{1,19}-[a-z0-9-]{1,80}\.png")
+MAPS = re.compile(r"seed(\d{1,19})-maps-([a-z0-9-]{1,80})\.png")
+"""A figure of where the model looked for each word: of which seed, and of which method's picture."""
 HAPPENED = "happened.json"
 """By seed, what `Happened` tells. The pictures do without it."""
 
@@ -53,6 +56,25 @@ class History:
         name = f"seed{recipe.seed}-{slug(recipe.method)}.png"
         save_pictures(self._folder(drawing), [(name, sample.picture, recipe)])
         return name
+
+    def add_maps(self, drawing: str, sample: Sample, recipe: Recipe) -> str:
+        """Save where the model looked for each word, over the steps; the file's name, empty if nothing was watched."""
+        try:
+            figure = sample.trace.plot(sample.picture)
+        except AttnregError:  # of a prompt that names nothing
+            return ""
+        name, png = f"seed{recipe.seed}-maps-{slug(recipe.method)}.png", io.BytesIO()
+        figure.save(png, "PNG")
+        write_file(self._folder(drawing) / name, png.getvalue())
+        return name
+
+    def maps(self, drawing: str) -> dict[int, dict[str, str]]:
+        """The figures of a drawing that are there: by seed, of which kind of picture."""
+        found: dict[int, dict[str, str]] = {}
+        for path in self._folder(drawing).iterdir():
+            if (of := MAPS.fullmatch(path.name)) and self.file(drawing, path.name):
+                found.setdefault(int(of[1]), {})[maps_of(of[2])] = path.name
+        return found
 
     def tell(self, drawing: str, happened: dict[int, Happened]) -> None:
         """Keep what happened while a drawing's pictures were drawn, by seed."""
@@ -120,6 +142,11 @@ class History:
                 return None
             self._read[path] = known
         return known[1]
+
+
+def maps_of(method: str) -> str:
+    """The kind of a figure, by the method of its picture."""
+    return "unmodified_maps" if method == UNMODIFIED else "regulated_maps"
 
 
 def of_one(pictures: Sequence[Picture]) -> Recipe:

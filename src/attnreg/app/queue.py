@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from attnreg.app import bounds
 from attnreg.app.happened import Happened
-from attnreg.app.history import History
+from attnreg.app.history import History, maps_of
 from attnreg.app.order import Order, sentence
 from attnreg.errors import AttnregError
 from attnreg.records import UNMODIFIED
@@ -146,14 +146,16 @@ class Queue:
             for seed in job.order.seeds:
                 job.seed, job.regulated = seed, session.edit is None
                 job.progress = NOT_BEGUN
-                for sample, recipe in session.pictures(seed, beside_unmodified=True, watch=job.watch):
+                for sample, recipe in session.pictures(seed, beside_unmodified=True, watch=job.watch, maps=True):
                     kind = "unmodified" if recipe.method == UNMODIFIED else "regulated"
-                    name = self.history.add(job.drawing, sample, recipe)
+                    made = {kind: self.history.add(job.drawing, sample, recipe)}
+                    if figure := self.history.add_maps(job.drawing, sample, recipe):
+                        made[maps_of(recipe.method)] = figure
                     if kind == "regulated":
                         job.happened = job.happened | {seed: Happened.of(sample)}
                         self.history.tell(job.drawing, job.happened)
                     # Anew each time: pages are told of them by other threads.
-                    job.files = job.files | {seed: job.files.get(seed, {}) | {kind: name}}
+                    job.files = job.files | {seed: job.files.get(seed, {}) | made}
                     job.regulated, job.progress = True, NOT_BEGUN
             return DONE
         except StoppedError:

@@ -112,6 +112,8 @@ def drawing(name: str, history: History, offered: Mapping[str, Offered]) -> dict
         kind = "unmodified" if one.recipe.method == UNMODIFIED else "regulated"
         files[one.recipe.seed] = files.get(one.recipe.seed, {}) | {kind: one.file}
     form, notes = form_of(recipe, sorted(files), offered)
+    figures = history.maps(name)
+    files = {seed: kinds | figures.get(seed, {}) for seed, kinds in files.items()}
     return {**_drawing(name, recipe, files, history.happened(name)), "form": form, "notes": notes}
 
 

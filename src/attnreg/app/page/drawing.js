@@ -98,11 +98,24 @@ function showHappened(one) {
   } else if (one.regulated) {
     parts.push(make("p", { class: "note" }, "What happened while it was drawn is no longer there; the picture is."));
   }
+  parts.push(maps(one));
   const links = [["unmodified", one.unmodified], [drawing.method, one.regulated]]
     .filter(([, address]) => address)
     .flatMap(([name, address], at) => [at ? ", " : "Files: ", make("a", { href: address, download: "" }, name)]);
   parts.push(make("p", { class: "note" }, ...links));
-  $("happened").replaceChildren(...parts);
+  $("happened").replaceChildren(...parts.filter(Boolean));
+}
+
+/** Where the model looked for each word over the steps, closed until someone wants it; whether it is open is kept. */
+function maps(one) {
+  const figures = [["unmodified", one.unmodified_maps], [drawing.method, one.regulated_maps]].filter(([, at]) => at);
+  if (!figures.length) return null;
+  const shown = figures.map(([name, address]) =>
+    make("figure", {}, make("figcaption", {}, `Seed ${one.seed}, ${name}`),
+      make("img", { src: address, loading: "lazy", alt: `Maps of ${drawing.targets.join(", ")} over the steps, ${name}` })));
+  const open = Boolean($("maps")?.open);
+  return make("details", { id: "maps", open }, make("summary", {}, "Maps: where the model looked for each word"),
+    make("div", { class: "maps", tabindex: "0", role: "group", "aria-label": "Maps" }, ...shown));
 }
 
 /** The initial noises that were tried, with their scores. */
