@@ -60,6 +60,7 @@ def _shoot(browser: Any, address: str, width: int, scheme: str) -> None:
     page.wait_for_selector("body[data-ready]")
     page.locator("#drawings button").first.click()
     page.wait_for_selector("#shown:not([hidden])")
+    page.click("#maps summary")
     page.wait_for_timeout(800)
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
