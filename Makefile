@@ -11,10 +11,11 @@ METHOD ?= auto
 # More options of `attnreg generate`: make generate OPTIONS="--steps 20"
 OPTIONS ?=
 
-.PHONY: help generate test check sheets cost figures results train-pocket train-pocket-joint train-judge clean
+.PHONY: help generate app test check sheets cost figures results train-pocket train-pocket-joint train-judge clean
 
 help:
 	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
+	@echo 'make app                                         the same in a browser, on this machine: http://127.0.0.1:7860'
 	@echo 'make test                                        lint, types and tests, as CI runs them'
 	@echo 'make sheets                                      the pictures of the README and the docs, drawn again'
 	@echo 'make cost                                        what each method costs on the bundled model'
@@ -28,6 +29,9 @@ help:
 generate: export ATTNREG_PROMPT = $(PROMPT)
 generate: $(VENV)/.run
 	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --seeds "$(SEEDS)" --method "$(METHOD)" --out "$(OUT)" $(OPTIONS)
+
+app: $(VENV)/.app
+	@$(BIN)/attnreg app --out "$(OUT)/app" $(OPTIONS)
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
 test: check
@@ -74,6 +78,10 @@ train-judge: $(VENV)/.test
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.app: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

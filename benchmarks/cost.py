@@ -27,7 +27,8 @@ from attnreg.models.load import load_pipeline
 from attnreg.regulation.columns import LogitEdit, columns_of
 from attnreg.regulation.edit import ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate
-from attnreg.types import Grid, Sample
+from attnreg.trace import Sample
+from attnreg.types import Grid
 from benchmarks.drawing import mean_absolute_difference
 from benchmarks.sheets import prompts
 

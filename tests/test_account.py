@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from attnreg.account import account, acted, marks
-from attnreg.types import Decision, LatentRecord, Sample, StartRecord, Trace
+from attnreg.trace import Sample, Trace
+from attnreg.types import Decision, LatentRecord, StartRecord
 
 
 def sample(*starts: StartRecord, steps: int = 1) -> Sample:

@@ -18,8 +18,8 @@ CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
 """What comes from outside, and what goes there."""
-TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "plot", "report")
-LOWER = (*CORE, "attention", "methods", "sampling")
+TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "retelling", "plot", "report")
+LOWER = (*CORE, "trace", "attention", "methods", "watching", "sampling")
 JUDGING = ("measure", "records", "statistics")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "seeds": ("errors", "limits", "shown"),
     "devices": ("errors",),
     "types": ("errors",),
+    "plot": (),
+    "trace": ("types", "plot"),
     "words": ("types",),
     "phrases": ("types", "words"),
     "heads": ("types", "words", "phrases"),
@@ -42,20 +44,22 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models": ("errors", "devices", "types", "reading"),
     "png": DOORS,
     "recipe": (*DOORS, "types", "png"),
-    "plot": ("types",),
     "records": (),
     "statistics": (*DOORS, "types", "records"),
-    "report": (*DOORS, "types", "records", "statistics"),
-    "attention": CORE,
+    "report": (*DOORS, "types", "plot", "records", "statistics"),
+    "attention": (*CORE, "trace"),
     "methods": ("errors", *CORE),
-    "sampling": (*CORE, "attention", "methods", "models"),
-    "account": ("types",),
+    "watching": ("types", "attention", "models"),
+    "sampling": (*CORE, "trace", "attention", "methods", "models", "watching"),
+    "account": ("types", "trace"),
+    "retelling": (*DOORS, "types", "methods", "recipe"),
     "evaluation": (*LOWER, *TOOLS, *JUDGING),
     "studio": (*LOWER, *TOOLS, *JUDGING),
+    "explain": (*LOWER, *TOOLS, "studio"),
     "doctor": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio"),
     "comparison": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio"),
-    "commands": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "comparison"),
-    "app": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor"),
+    "commands": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "explain", "doctor", "comparison", "app"),
+    "app": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "explain", "doctor"),
     "cli": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "app", "commands"),
 }
 """Which rooms a room may know, itself apart. A new room of the package needs a row."""
@@ -63,6 +67,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 FILES = ("pathlib", "os", "io", "tempfile", "shutil", "glob")
 NEVER: dict[str, tuple[str, ...]] = {
     "types": ("diffusers", "transformers", "PIL", *FILES),
+    "trace": ("diffusers", "transformers", "PIL", *FILES),
+    "plot": ("torch", "diffusers", "transformers", *FILES),
     "words": ("diffusers", "transformers", "PIL", *FILES),
     "phrases": ("diffusers", "transformers", "PIL", *FILES),
     "heads": ("diffusers", "transformers", "PIL", *FILES),

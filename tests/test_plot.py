@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnreg.plot import LINE, MARGIN, PAPER, sheet
+from attnreg.plot.sheets import LINE, MARGIN, PAPER, sheet
 
 RED, GREEN, BLUE, GRAY = (200, 20, 20), (20, 200, 20), (20, 20, 200), (120, 120, 120)
 

@@ -15,7 +15,8 @@ from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.sampling import configure, generate
-from attnreg.types import AttnregError, Sample
+from attnreg.trace import Sample
+from attnreg.types import AttnregError
 
 PROMPT = "a cat and a blue balloon"
 SMALL = {"height": 64, "width": 64, "num_inference_steps": 2}

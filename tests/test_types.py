@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnreg.types import AttnregError, Grid, Measured, Sample, Target, Trace
+from attnreg.trace import Sample, Trace
+from attnreg.types import AttnregError, Grid, Measured, Target
 
 CAT, DOG = Target("cat", (2,), ("cat</w>",)), Target("blue dog", (5, 6))
 

@@ -4,14 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnreg.attention.regulate import apply_attention_regulation, regulate, remove_attention_regulation
+    from attnreg.attention.regulate import apply_attention_regulation, regulate, remove_attention_regulation, watch
     from attnreg.methods import METHODS
     from attnreg.models.load import load_pipeline
     from attnreg.regulation.balance import AttentionBalance
     from attnreg.regulation.config import AttentionRegulation
     from attnreg.regulation.reference import ReferenceRegulation
     from attnreg.sampling import configure, generate
-    from attnreg.types import AttnregError, Sample, Target, Trace
+    from attnreg.trace import Sample, Trace
+    from attnreg.types import AttnregError, Target
 
 __all__ = [
     "METHODS",
@@ -28,6 +29,7 @@ __all__ = [
     "load_pipeline",
     "regulate",
     "remove_attention_regulation",
+    "watch",
 ]
 
 _HOME = {
@@ -36,15 +38,16 @@ _HOME = {
     "AttentionRegulation": "regulation.config",
     "AttnregError": "types",
     "ReferenceRegulation": "regulation.reference",
-    "Sample": "types",
+    "Sample": "trace",
     "Target": "types",
-    "Trace": "types",
+    "Trace": "trace",
     "apply_attention_regulation": "attention.regulate",
     "configure": "sampling",
     "generate": "sampling",
     "load_pipeline": "models.load",
     "regulate": "attention.regulate",
     "remove_attention_regulation": "attention.regulate",
+    "watch": "attention.regulate",
 }
 
 

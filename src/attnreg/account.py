@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attnreg.types import Sample, StartRecord, Trace
+from attnreg.trace import Sample, Trace
+from attnreg.types import StartRecord
 
 
 def account(sample: Sample) -> str:

@@ -13,6 +13,7 @@ import click
 
 import attnreg.commands.distances  # adds distances to bench
 import attnreg.commands.report  # noqa: F401  (adds report, table, export and import to bench)
+from attnreg.commands.app import app
 from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
 from attnreg.commands.methods import methods
@@ -126,6 +127,7 @@ def doctor(context: click.Context) -> None:
     context.exit(0 if all(well for well, _ in report) else 1)
 
 
+cli.add_command(app)
 cli.add_command(bench)
 cli.add_command(compare)
 cli.add_command(methods)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from attnreg.errors import AttnregError
 from attnreg.limits import MOST_SIDE
@@ -40,18 +41,32 @@ def read_png(path: Path) -> Png:
     """
     check_file(path, "a PNG that attnreg drew")
     try:
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise ValueError(f"{size:,} bytes, more than {MOST_BYTES:,}")
-        return _opened(path)
+        return _opened(path, path.stat().st_size)
     except Exception as error:  # Pillow raises of every kind at a PNG that is none
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise AttnregError(f"expected a PNG that attnreg drew, got {path} ({reason}); give such a file") from error
+        raise _refusal(str(path), error) from error
 
 
-def _opened(path: Path) -> Png:
+def png_of(content: bytes, name: str) -> Png:
+    """As `read_png`, of bytes that someone sent; name: what they are called, for errors."""
+    try:
+        return _opened(io.BytesIO(content), len(content))
+    except Exception as error:
+        raise _refusal(name, error) from error
+
+
+def _refusal(name: str, error: Exception) -> AttnregError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # which names an object in memory
+        reason = "not a PNG, or a damaged one"
+    return AttnregError(f"expected a PNG that attnreg drew, got {name} ({reason}); give such a file")
+
+
+def _opened(file: Path | io.BytesIO, size: int) -> Png:
+    if size > MOST_BYTES:
+        raise ValueError(f"{size:,} bytes, more than {MOST_BYTES:,}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound is ours
-        with Image.open(path, formats=["PNG"]) as picture:
+        with Image.open(file, formats=["PNG"]) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise ValueError(f"{width} x {height} pixels, more than {MOST_PIXELS:,}")

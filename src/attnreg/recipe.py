@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,7 +84,11 @@ def read_recipe(path: Path) -> Recipe:
     Raises `AttnregError` if it is no PNG, carries none that can be read, one with a value that cannot be, or is a sheet
     of several pictures.
     """
-    text = _text_in(path)
+    return recipe_in(_text_in(path), str(path))
+
+
+def recipe_in(text: Mapping[str, str], path: str) -> Recipe:
+    """The recipe in the text chunks of a PNG, by keyword; path: what it is called. Errors as of `read_recipe`."""
     if SHEET in text:
         raise AttnregError(
             f"expected a PNG of one picture, got {path}, a sheet of several; give one of those that lie beside it"
@@ -113,7 +117,7 @@ def read_recipe(path: Path) -> Recipe:
         raise _unreadable(path, str(error).removeprefix("Recipe.__init__() ")) from error
 
 
-def _unreadable(path: Path, reason: str) -> AttnregError:
+def _unreadable(path: str, reason: str) -> AttnregError:
     return AttnregError(
         f"expected a PNG with its recipe in text chunks named {PREFIX}..., got {path} without a readable one "
         f"({cut(reason)}); only pictures that attnreg saved can be drawn again (editors often drop the text)"

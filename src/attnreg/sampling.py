@@ -5,18 +5,20 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
-from attnreg.attention.calls.edits import edits_of
+from attnreg.attention.calls.edits import Unedited, edits_of
 from attnreg.attention.regulate import Edit, Targets, regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting
 from attnreg.models.defaults import check_size, options_for
 from attnreg.regulation.kinds import Composed
-from attnreg.types import AttnregError, Sample, Trace
+from attnreg.trace import Sample, Trace
+from attnreg.types import AttnregError
+from attnreg.watching import Watch, watched
 
 
 def configure(method: str, settings: dict[str, Any] | None = None) -> Edit | None:
@@ -90,18 +92,23 @@ def generate(
     targets: Targets = None,
     adjectives: bool = True,
     maps: bool = False,
+    watch: Watch | None = None,
     **options: Any,
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
 
     edit: what regulates it, from `configure` or a config such as `AttentionBalance()`; `None`: nothing.
-    maps: whether the trace keeps where in the picture each target's attention lay (`Trace.maps`).
+    maps: whether the trace keeps where in the picture each target's attention lay (`Trace.seen`), edited or not.
+    watch: told how far the picture is, in place of the progress bar; what it raises ends the picture (`watching`).
     options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
     are `None` are left to the pipeline. One side of the picture may be given: the other is the model's own.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     given = options_for(pipe, options)
-    with _regulated(pipe, targets, edit, adjectives, maps) as trace:
+    with (
+        watched(pipe, watch) if watch else nullcontext(),
+        _watched(pipe, targets, edit, adjectives, maps) as trace,
+    ):
         began = time.perf_counter()
         picture = pipe(prompt=prompt, generator=generator, **given).images[0]
         seconds = time.perf_counter() - began
@@ -110,9 +117,9 @@ def generate(
 
 
 @contextmanager
-def _regulated(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool) -> Iterator[Trace]:
-    if edit is None:
+def _watched(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool) -> Iterator[Trace]:
+    if edit is None and not maps:
         yield Trace()
     else:
-        with regulate(pipe, targets, edit, adjectives=adjectives, maps=maps) as trace:
+        with regulate(pipe, targets, Unedited() if edit is None else edit, adjectives=adjectives, maps=maps) as trace:
             yield trace

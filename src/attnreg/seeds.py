@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attnreg.errors import AttnregError
 from attnreg.limits import LARGEST, MOST_SEEDS
@@ -43,3 +43,14 @@ def _range(part: str) -> range:
     if not found or not 0 <= int(found[2] or found[1]) - int(found[1]) < MOST_SEEDS:
         raise AttnregError(f"seeds: expected for example 0, 0-3 or 1,5,9, got {told(part)}; write the smaller first")
     return range(int(found[1]), int(found[2] or found[1]) + 1)
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds as `seeds_of` reads them, runs of neighbours joined: 0, 1, 2, 7 is "0-2,7"."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

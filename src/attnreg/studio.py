@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,13 @@ from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.png import read_png
 from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
+from attnreg.records import UNMODIFIED
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
-from attnreg.targets import find_targets
-from attnreg.types import AttnregError, Sample, Target
+from attnreg.targets import Found, look_for_targets
+from attnreg.trace import Sample
+from attnreg.types import AttnregError, Target
+from attnreg.watching import Watch
 from attnreg.writing import check_writable
 
 
@@ -38,6 +42,8 @@ class Session:
     """For seed 0; each picture's own differs in its seed, and the unmodified one in its method."""
     edit: Edit | None
     targets: tuple[Target, ...]
+    notes: tuple[str, ...] = ()
+    """What is to be said of words that are no targets; drawing warns of it."""
 
     @staticmethod
     def open(
@@ -47,9 +53,12 @@ class Session:
         adjectives: bool = True,
         settings: dict[str, Any] | None = None,
         device: str = "auto",
+        pipe: Any = None,
         **options: Any,
     ) -> Session:
         """Load the model and find the targets. `options` are those of `Recipe`.
+
+        pipe: the model's pipeline, where it is loaded already; it is left as it is, whatever scheduler is asked for.
 
         Raises `AttnregError` for anything that cannot be drawn, before a step is taken.
         """
@@ -58,14 +67,15 @@ class Session:
         )
         edit = configure(recipe.method, recipe.settings)
         _check_numbers(recipe)
-        pipe = load_pipeline(recipe.model, device=device, dtype=recipe.dtype)
+        pipe = copy.copy(pipe) if pipe else load_pipeline(recipe.model, device=device, dtype=recipe.dtype)
         if recipe.scheduler:
             set_scheduler(pipe, recipe.scheduler)
         told = about(folder_of(recipe.model))
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
-        found = find_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if edit or targets else ()
+        named = edit or targets
+        found = look_for_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if named else Found(())
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
@@ -76,13 +86,13 @@ class Session:
             model=recipe.model if recipe.model == POCKET_NAME else model,
             dtype=str(denoiser_of(pipe).dtype).removeprefix("torch."),
             **sides,
-            chosen=[target.text for target in found] if edit else [],
+            chosen=[target.text for target in found.targets] if edit else [],
             versions=versions(),
         )
-        return Session(pipe, recipe, edit, found)
+        return Session(pipe, recipe, edit, *found)
 
-    def sample(self, seed: int, edit: Edit | None) -> Sample:
-        """Draw one picture, with a progress bar of the pipeline's own."""
+    def sample(self, seed: int, edit: Edit | None, watch: Watch | None = None, maps: bool = False) -> Sample:
+        """Draw one picture; with a progress bar of the pipeline's own, unless someone watches."""
         self.pipe.set_progress_bar_config(desc=f"seed {seed}, {'regulated' if edit else 'unmodified'}", leave=False)
         recipe = self.recipe
         return generate(
@@ -92,12 +102,28 @@ class Session:
             seed=seed,
             targets=recipe.targets,
             adjectives=recipe.adjectives,
+            watch=watch,
+            maps=maps,
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance_scale,
             negative_prompt=recipe.negative_prompt,
             height=recipe.height,
             width=recipe.width,
         )
+
+    def columns(self, beside_unmodified: bool) -> list[tuple[Edit | None, Recipe]]:
+        """What is drawn of every seed: the regulated picture, by wish after the unmodified one."""
+        regulated = [(self.edit, self.recipe)]
+        unmodified = (None, replace(self.recipe, method=UNMODIFIED, settings={}, chosen=[]))
+        return [unmodified, *regulated] if beside_unmodified and self.edit else regulated
+
+    def pictures(
+        self, seed: int, *, beside_unmodified: bool, watch: Watch | None = None, maps: bool = False
+    ) -> Iterator[tuple[Sample, Recipe]]:
+        """Draw one seed; yields each picture with its own recipe, the unmodified one first."""
+        for edit, recipe in self.columns(beside_unmodified):
+            drawn = self.sample(seed, edit, watch, maps)
+            yield drawn, replace(recipe, seed=seed, acted=acted(drawn.trace))
 
     def draw(
         self, seeds: Sequence[int], out: Path, *, beside_unmodified: bool, say: Callable[[str], None] = print
@@ -107,33 +133,27 @@ class Session:
         What one seed draws is saved at once, so that an interruption costs the seed in hand.
         """
         check_writable(out)
-        columns: list[tuple[str, Edit | None, Recipe]] = [(self.recipe.method, self.edit, self.recipe)]
-        if beside_unmodified and self.edit:
-            columns.insert(0, ("none", None, replace(self.recipe, method="none", settings={}, chosen=[])))
+        columns = [recipe for _, recipe in self.columns(beside_unmodified)]
         planned: dict[str, Recipe | Sheet] = {
-            f"seed{seed}-{slug(method)}.png": replace(recipe, seed=seed)
-            for seed in seeds
-            for method, _, recipe in columns
+            f"seed{seed}-{slug(recipe.method)}.png": replace(recipe, seed=seed) for seed in seeds for recipe in columns
         }
-        shown = Sheet(tuple(recipe for _, _, recipe in columns), tuple(seeds))
+        shown = Sheet(tuple(columns), tuple(seeds))
         sheets = {"sheet.png": shown} if len(columns) > 1 else {}
         name = fresh_name(out, slug(self.recipe.prompt), planned | sheets)
         rows: list[list[Image.Image]] = []
         captions: list[tuple[str, str]] = []
         acting: dict[str, str] = {}
-        spent = dict.fromkeys((method for method, _, _ in columns), 0.0)
+        spent = dict.fromkeys((recipe.method for recipe in columns), 0.0)
         for seed in seeds:
             files: list[tuple[str, Image.Image, Recipe | Sheet]] = []
-            for method, edit, recipe in columns:
-                drawn = self.sample(seed, edit)
-                spent[method] += drawn.seconds
-                own = replace(recipe, seed=seed, acted=acted(drawn.trace))
-                files.append((f"{name}-seed{seed}-{slug(method)}.png", drawn.picture, own))
+            for drawn, recipe in self.pictures(seed, beside_unmodified=beside_unmodified):
+                spent[recipe.method] += drawn.seconds
+                files.append((f"{name}-seed{seed}-{slug(recipe.method)}.png", drawn.picture, recipe))
                 for decision in drawn.trace.decisions:
                     if decision.method not in acting:
-                        acting[decision.method] = f"{method}: {decision}"
+                        acting[decision.method] = f"{recipe.method}: {decision}"
                         say(acting[decision.method])
-                if edit:
+                if recipe.method != UNMODIFIED:
                     captions.append(marks(drawn))
                     say(f"seed {seed}: {account(drawn)}")
             rows.append([picture for _, picture, _ in files])

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 from attnreg.phrases import find_phrases, read
 from attnreg.types import AttnregError, Target
@@ -56,13 +56,35 @@ def find_targets(
     return targets_in(_encode(prompt, tokenizer, max_length), targets, adjectives)
 
 
+class Found(NamedTuple):
+    """The targets of a prompt, and what is to be said of what is none."""
+
+    targets: tuple[Target, ...]
+    notes: tuple[str, ...] = ()
+    """One line on each kind of words that were left out, and what to do."""
+
+
+def look_for_targets(
+    prompt: str, tokenizer: Any, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
+) -> Found:
+    """As `find_targets`, for who shows the notes himself: nothing is warned of."""
+    return _found(_encode(prompt, tokenizer, None), targets, adjectives)
+
+
 def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool = True) -> tuple[Target, ...]:
     """The targets of a prompt whose columns are known; arguments and errors as of `find_targets`."""
+    found = _found(encoded, targets, adjectives)
+    for note in found.notes:
+        warnings.warn(f"attnreg: {note}", stacklevel=2)
+    return found.targets
+
+
+def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool) -> Found:
     if targets is None:
         return _automatic(encoded, adjectives)
-    found = tuple(_one(encoded, spec) for spec in targets)
-    _refuse_overlap(encoded, found)
-    return found
+    named = tuple(_one(encoded, spec) for spec in targets)
+    _refuse_overlap(encoded, named)
+    return Found(named)
 
 
 def nothing_found(prompt: str) -> str:
@@ -152,11 +174,10 @@ def _spans(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> tuple[
     return tuple(None if mask else (start, end) for (start, end), mask in zip(offsets, special, strict=True))
 
 
-def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
+def _automatic(encoded: Encoded, adjectives: bool) -> Found:
     found: list[Target] = []
     left_out: list[str] = []
     phrases = find_phrases(encoded.prompt)
-    _warn_of_excluded(encoded.prompt)
     for phrase in phrases:
         words = phrase.words if adjectives else phrase.nouns
         columns = encoded.columns(words)
@@ -165,28 +186,23 @@ def _automatic(encoded: Encoded, adjectives: bool) -> tuple[Target, ...]:
             found.append(_target(encoded, columns, words))
         else:
             left_out.append(" ".join(word.text for word in words))
+    notes = []
+    if excluded := read(encoded.prompt).excluded:
+        notes.append(
+            f"not regulated, since the prompt says that it shall not be there: {', '.join(excluded)}; "
+            "a model tends to draw what it reads: put it into the negative prompt instead"
+        )
     if not found:
         unread = (
             f"no noun that the tokenizer knows and keeps found in {encoded.prompt!r}; name the words: targets=[...]"
         )
-        raise AttnregError(unread if phrases else nothing_found(encoded.prompt))
+        raise AttnregError("; ".join([unread if phrases else nothing_found(encoded.prompt), *notes]))
     if left_out:
-        warnings.warn(
-            f"attnreg: not regulated, since the text encoder's {len(encoded.ids)} tokens do not hold them: "
-            f"{', '.join(left_out)}; shorten the prompt",
-            stacklevel=2,
+        notes.append(
+            f"not regulated, since the text encoder's {len(encoded.ids)} tokens do not hold them: "
+            f"{', '.join(left_out)}; shorten the prompt"
         )
-    return tuple(found)
-
-
-def _warn_of_excluded(prompt: str) -> None:
-    excluded = read(prompt).excluded
-    if excluded:
-        warnings.warn(
-            f"attnreg: not regulated, since the prompt says that it shall not be there: {', '.join(excluded)}; "
-            "a model tends to draw what it reads: put it into the negative prompt instead",
-            stacklevel=2,
-        )
+    return Found(tuple(found), tuple(notes))
 
 
 def _one(encoded: Encoded, spec: TargetSpec) -> Target:

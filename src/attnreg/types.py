@@ -6,13 +6,9 @@ pixels are counted row by row, so pixel `y * width + x` lies at row `y` and colu
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -129,119 +125,3 @@ class Decision:
 
     def __str__(self) -> str:
         return f"{self.method}, since {self.reason}"
-
-
-class Trace:
-    """What happened while a pipeline was regulated: the last call of the pipeline, filled while it samples."""
-
-    def __init__(self, layers: tuple[str, ...] = (), keeps_maps: bool = False) -> None:
-        self.layers = layers
-        """Names of the regulated attention modules."""
-        self.keeps_maps = keeps_maps
-        """Whether `maps` will tell anything: where attention lies is a tensor a layer and step, wanted by few."""
-        self.begin([], images_per_prompt=1)
-
-    def begin(self, targets: list[tuple[Target, ...]], images_per_prompt: int) -> None:
-        """Start the account of a new call of the pipeline."""
-        self.targets = targets
-        """One tuple of targets a prompt."""
-        self.images_per_prompt = images_per_prompt
-        self.steps = 0
-        """Denoising steps so far."""
-        self.regulated_steps = 0
-        """How many of them were regulated."""
-        self.updates: list[LatentRecord] = []
-        """What methods that move the latent did, in the order in which it happened."""
-        self.starts: list[StartRecord] = []
-        """What methods that choose among noises chose, one record an image."""
-        self.decisions: list[Decision] = []
-        """Which method acted and why, one an image; none where the method was named by the caller."""
-        self._noted: list[tuple[int, str, Sequence[int], Grid, Measured | Measurable]] = []
-        self._maps: dict[int, dict[str, tuple[Grid, Float[Tensor, "edit target pixel"], int]]] = {}
-
-    def note(self, step: int, layer: str, images: Sequence[int], grid: Grid, measured: Measured | Measurable) -> None:
-        """Keep what one layer's edit measured; tensors stay where they are until someone asks."""
-        self._noted.append((step, layer, tuple(images), grid, measured))
-
-    def note_maps(
-        self,
-        layer: str,
-        images: Sequence[int],
-        grid: Grid,
-        before: Float[Tensor, "image target pixel"],
-        after: Float[Tensor, "image target pixel"],
-    ) -> None:
-        """Add where one layer looked in one step, without and with the edit: only the sum over steps is kept."""
-        for i, image in enumerate(images):
-            layers = self._maps.setdefault(image, {})
-            pair = torch.stack((before[i], after[i]))
-            _, total, steps = layers.get(layer, (grid, torch.zeros_like(pair), 0))
-            layers[layer] = grid, total + pair, steps + 1
-
-    @property
-    def records(self) -> list[LayerRecord]:
-        """One record per regulated step, layer and image, in the order in which they happened."""
-        return [
-            LayerRecord(
-                step,
-                layer,
-                image,
-                grid,
-                tuple(measured.mass_before[i].tolist()),
-                tuple(measured.mass_after[i].tolist()),
-                None if measured.loss_before is None else measured.loss_before[i].item(),
-                None if measured.loss_after is None else measured.loss_after[i].item(),
-            )
-            for step, layer, images, grid, noted in self._noted
-            for measured in [noted if isinstance(noted, Measured) else noted.measured()]
-            for i, image in enumerate(images)
-        ]
-
-    def attention(self) -> list[dict[str, tuple[float, float]]]:
-        """Each target's mean attention without and with the edit, one dictionary an image: low ones are neglected."""
-        by_image: dict[int, list[LayerRecord]] = {}
-        for record in self.records:
-            by_image.setdefault(record.image, []).append(record)
-        return [
-            {
-                target.text: (
-                    sum(record.mass_before[i] for record in by_image[image]) / len(by_image[image]),
-                    sum(record.mass_after[i] for record in by_image[image]) / len(by_image[image]),
-                )
-                for i, target in enumerate(self.targets[image // self.images_per_prompt])
-            }
-            for image in sorted(by_image)
-        ]
-
-    def maps(self) -> list[dict[str, tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]]]:
-        """Each target's attention by position without and with the edit, one dictionary an image; of none if not kept.
-
-        The mean over heads, regulated steps and the regulated layers of the grid that most of them have (of two as
-        common, the finer). Layers of another grid are left out, not interpolated: so every value is a mean of
-        probabilities that were there at that position, and nothing is smoother than the model made it. In float32, on
-        the CPU. Edits that leave the logits alone (of the latent, of the embeddings, of predictions) have no maps.
-        """
-        found = []
-        for image, layers in sorted(self._maps.items()):
-            counts = Counter(grid for grid, _, _ in layers.values())
-            grid = max(counts, key=lambda one: (counts[one], one.pixels))
-            means = torch.stack([total / steps for one, total, steps in layers.values() if one == grid]).mean(0).cpu()
-            by_target = rearrange(means, "edit target (height width) -> target edit height width", height=grid.height)
-            targets = self.targets[image // self.images_per_prompt]
-            found.append(
-                {target.text: (before, after) for target, (before, after) in zip(targets, by_target, strict=True)}
-            )
-        return found
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture and how it came about."""
-
-    prompt: str
-    seed: int
-    picture: Any
-    """A PIL image. (Named loosely: the rooms below `generate` do without PIL.)"""
-    trace: Trace
-    seconds: float
-    """Wall-clock time of the pipeline's call."""

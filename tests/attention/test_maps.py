@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import tiny
-from attnreg import apply_attention_regulation, regulate, remove_attention_regulation
+from attnreg import AttnregError, apply_attention_regulation, regulate, remove_attention_regulation
 from attnreg.attention import attending
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
@@ -20,7 +20,8 @@ from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.regulation.kinds import Composed
 from attnreg.sampling import configure, generate
-from attnreg.types import Grid, Target, Trace
+from attnreg.trace import Trace
+from attnreg.types import Grid, Target
 
 PROMPT = "a cat and a blue balloon"
 SMALL: dict[str, Any] = {"height": 64, "width": 96, "num_inference_steps": 4}
@@ -65,8 +66,11 @@ def by_loops(
 
 
 def test_maps_are_the_mean_over_heads_layers_and_steps(pipe: Any) -> None:
-    """Two prompts, two images of each, with the targets in other columns; all layers, whose maps differ in size."""
-    edit = Told(shift=2.0, layers=("all",), window=(0.0, 0.5))
+    """Two prompts, two images of each, with the targets in other columns; layers whose maps differ in size.
+
+    None is of the family's own choice, so it is those in which the edit acts that are looked at.
+    """
+    edit = Told(shift=2.0, layers=("down_blocks.0", "down_blocks.1", "up_blocks.3"), window=(0.0, 0.5))
     prompts = [PROMPT, "a blue balloon and a cat"]
     with regulate(pipe, [["cat", "blue balloon"]] * 2, edit, maps=True) as trace:
         generators = [torch.Generator().manual_seed(i) for i in range(4)]
@@ -95,7 +99,7 @@ def test_of_two_grids_as_common_the_finer_one() -> None:
     trace.begin([(Target("cat", (2,)),)], images_per_prompt=1)
     for layer, grid, value in (("low", Grid(1, 2), 0.5), ("high", Grid(2, 3), 0.25)):
         flat = torch.full((1, 1, grid.pixels), value)
-        trace.note_maps(layer, [0], grid, flat, 2 * flat)
+        trace.note_maps(0, layer, [0], grid, flat, 2 * flat)
     before, after = trace.maps()[0]["cat"]
     assert (before.tolist(), after.tolist()) == ([[0.25] * 3] * 2, [[0.5] * 3] * 2)
     trace.begin([], images_per_prompt=1)
@@ -132,9 +136,18 @@ def test_the_picture_is_the_same_to_the_bit(pipe: Any, method: str, monkeypatch:
 
 
 @pytest.mark.parametrize("method", ["none", "attend-and-excite", "prompt-weighting", "composable-diffusion"])
-def test_what_leaves_the_logits_alone_has_no_maps(pipe: Any, method: str) -> None:
+def test_what_leaves_the_logits_alone_is_watched(pipe: Any, method: str) -> None:
+    """Every step is seen, none is edited, and to look changes no bit of the picture."""
+    settings = {"refinements": 0} if method == "attend-and-excite" else {}
+    edit = configure(method, settings)
+    drawn = [generate(pipe, PROMPT, edit, maps=maps, output_type="latent", **SMALL) for maps in (True, False)]
+    assert torch.equal(drawn[0].picture, drawn[1].picture)
+    seen = drawn[0].trace.seen()
+    assert (seen.words, seen.steps, seen.is_edited) == (("cat", "blue balloon"), (0, 1, 2, 3), False)
+    assert seen.before is seen.after
     assert method in METHODS
-    assert generate(pipe, PROMPT, configure(method), maps=True, **SMALL).trace.maps() == []
+    with pytest.raises(AttnregError, match="draw with regulate"):
+        drawn[1].trace.seen()
 
 
 def test_in_company_the_edit_of_logits_tells_its_maps(pipe: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,13 +16,15 @@ from attnreg.attention.calls.edits import Edits
 from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
-from attnreg.attention.layers.correction import Part, attend_corrected
+from attnreg.attention.layers.correction import Edit, Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
+from attnreg.attention.watching import Group, Watch, grouped, looks, placed
 from attnreg.regulation.bias_effect import BiasEffect
-from attnreg.regulation.columns import LogitEdit, check_prompts, columns_of
+from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
-from attnreg.types import AttnregError, Logits, Measured, Probabilities, Trace
+from attnreg.trace import Trace
+from attnreg.types import AttnregError, Grid, Logits, Measured, Probabilities
 
 Words = Sequence[PromptWords | None]
 """One entry an image; `None` for one in which nothing is to be heeded."""
@@ -35,14 +38,6 @@ class Time(NamedTuple):
     noise: float
 
 
-class Group(NamedTuple):
-    """Rows of the batch whose prompts have equally many targets: they are edited together."""
-
-    rows: list[int]
-    images: list[int]
-    words: list[PromptWords]
-
-
 class Attending:
     """The edits of one installation, what they remember between steps, and where they tell what they did."""
 
@@ -54,6 +49,7 @@ class Attending:
         text: dict[str, nn.Module],
         image: Iterable[str],
         every: dict[str, nn.Module],
+        watch: Watch | None,
         trace: Trace,
     ) -> None:
         self.family, self.denoiser = family, denoiser
@@ -62,6 +58,9 @@ class Attending:
         """Asked once: to ask for a protocol takes as long as an operation of a small layer."""
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
+        self.watch = watch
+        self.told = not trace.keeps_maps and (edits.logits or edits.attention) is not None
+        """Whether the edit tells all that is asked of the images that it edits."""
         self.forget()
 
     def forget(self) -> None:
@@ -70,67 +69,106 @@ class Attending:
         self.pairs: object = None
         self.rows = torch.empty(0, dtype=torch.long)
         self.groups: list[Group] = []
+        """Of the images in which something is to be heeded."""
+        self.others: list[Group] = []
+        """Of the images that are left to the model, though their prompt has targets."""
+        self.edits_now = False
+        """Whether a layer is to do anything else than it always does, in the call that was last asked about."""
         self.time = Time(0, 0, 0.0)
 
     def acts(
-        self, call: Call, words: Words, embedded: dict[int, Embedded], acting: Iterable[str], time: Time
+        self, call: Call, words: Words, heeded: Words, embedded: dict[int, Embedded], acting: Iterable[str], time: Time
     ) -> dict[str, Action]:
-        """What each layer is to do in this call; `embedded`: what some images' prompts became."""
+        """What each layer is to do in a call.
+
+        Args:
+            call: of the denoiser.
+            words: of every image.
+            heeded: of those that are not left to the model.
+            embedded: what some images' prompts became.
+            acting: the kinds of edits that act in this step.
+            time: of the call.
+        """
         self.time = time
         if call.pairs is not self.pairs:  # pipelines hand the same embeddings to every step
-            self._group(call, words)
+            self._group(call, words, heeded)
         tokens = self.family.keys(call.arguments)
         valued = _Values.of(call, embedded)
+        edited = self.groups if {"logits", "attention"} & set(acting) else []
         acts: dict[str, Action] = {}
         if valued:
             acts = {name: Action(tokens, partial(_with_values, module, valued)) for name, module in self.every.items()}
-        if self.groups and {"logits", "attention"} & set(acting):
-            for name, module in self.text.items():
-                acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call))
-        if self.groups and "attention" in acting:
+        for name, module in self.text.items() if edited else ():
+            others = self.others if self._watches(name) else []
+            acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call, edited, others))
+        if edited and "attention" in acting:
             acts |= {name: Action(None, partial(self._over_image, name, call)) for name in self.image}
+        self.edits_now = bool(acts)
+        seen = self.others if self.told else self.groups + self.others
+        if self.watch and seen:
+            looking = self.watch.acts(call.arguments, seen, self._seen)
+            for name in looking.keys() - (self.text.keys() if edited else ()):
+                over_text = partial(self._over_text, name, self.every.get(name), valued, call, [], seen)
+                acts[name] = Action(tokens, over_text) if valued else looking[name]
         return acts
 
-    def _group(self, call: Call, words: Words) -> None:
+    def _watches(self, layer: str) -> bool:
+        return self.watch is not None and layer in self.watch.layers
+
+    def _keeps(self, layer: str) -> bool:
+        """Whether the maps of a layer are kept of the images that an edit changes as well."""
+        return self.trace.keeps_maps and self._watches(layer)
+
+    def _group(self, call: Call, words: Words, heeded: Words) -> None:
         """Group the rows of the batch that belong to prompts by their number of targets."""
         self.pairs = call.pairs
-        by_count: dict[int, list[tuple[int, int, PromptWords]]] = {}
-        for row, image in call.pairs:
-            if (one := words[image]) is not None:
-                by_count.setdefault(len(one.targets), []).append((row, image, one))
-        self.groups = [Group(*map(list, zip(*group, strict=True))) for group in by_count.values()]
+        mine = {image: one for image, one in enumerate(heeded) if one is not None}
+        self.groups = grouped(call.pairs, mine)
+        others = {image: one for image, one in enumerate(words) if one is not None and image not in mine}
+        self.others = grouped(call.pairs, others)
         rows = [row for group in self.groups for row in group.rows]
         self.rows = torch.tensor(rows, dtype=torch.long, device=call.device)
+
+    def _seen(self, layer: str, images: Sequence[int], grid: Grid, maps: Float[Tensor, "image target pixel"]) -> None:
+        """Tell the trace what was only looked at."""
+        self.trace.note_maps(self.time.step, layer, images, grid, maps)
 
     def _over_text(
         self,
         layer: str,
-        module: nn.Module,
+        module: nn.Module | None,
         valued: _Values | None,
         call: Call,
+        groups: list[Group],
+        watched: list[Group],
         query: Tensor,
         key: Tensor,
         value: Tensor,
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """The attention of one layer over the text, with the rows of each group of images edited."""
+        """The attention of one layer over the text, with the rows of some groups of images edited, of others seen."""
+        find = partial(placed, self.family, self.denoiser, layer, call.arguments, (query.shape[-2], key.shape[-2]))
         if valued:
             value = valued.put(module, value)
 
         edit: Any = self.edits.logits
-        if self.corrects:
-            return self._corrected(edit, layer, call, query, key, value, *args, **kwargs)
+        parts = looks(find(watched), layer, query, key, self._seen)
+        if self.corrects or not groups:
+            parts += self._corrections(edit, find(groups), layer, query, key)
+            return attend_corrected(parts, query, key, value, *args, **kwargs)
+        if parts:
+            attend_corrected(parts, query, key, value, *args, **kwargs)
         grid = self._places(layer, call, query, key).grid
 
         def edited(logits: Logits) -> Probabilities:
-            parts, start = [], 0
-            for index, (_, images, words) in enumerate(self.groups):
+            found, start = [], 0
+            for index, (_, images, words) in enumerate(groups):
                 memory = self.memory.setdefault((layer, index), {})
                 mine = logits[start : start + len(images)]
                 columns = [one.columns for one in words]
                 # Before the edit has the logits in hand: it may write to them.
-                before = target_maps(mine.softmax(-1), columns) if self.trace.keeps_maps else None
+                before = target_maps(mine.softmax(-1), columns) if self._keeps(layer) else None
                 if edit is not None:
                     part = edit(mine, columns, grid, self.time.step, layer, memory)
                 else:
@@ -139,51 +177,33 @@ class Attending:
                 measured = Measured(part.mass_before, part.mass_after, part.loss_before, part.loss_after)
                 self.trace.note(self.time.step, layer, images, grid, measured)
                 if before is not None:
-                    self.trace.note_maps(layer, images, grid, before, target_maps(part.probabilities, columns))
-                parts.append(part.probabilities)
+                    after = target_maps(part.probabilities, columns)
+                    self.trace.note_maps(self.time.step, layer, images, grid, before, after)
+                found.append(part.probabilities)
                 start += len(images)
-            return torch.cat(parts)
+            return torch.cat(found)
 
         return attend_with(edited, self.rows, query, key, value, *args, **kwargs)
 
-    def _corrected(
-        self,
-        edit: LogitEdit,
-        layer: str,
-        call: Call,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
-        """The attention of one layer over the text, corrected by what an edit adds to the targets' logits."""
-        parts: list[tuple[Part, Any]] = []
-        sizes = query.shape[-2], key.shape[-2]
-        for group, places in (
-            part
-            for whole in self.groups
-            for part in _by_place(
-                whole, self.family.places_of_rows(whole.rows, layer, call.arguments, self.denoiser, *sizes)
-            )
-        ):
-            prompts = tuple(one.columns for one in group.words)
-            check_prompts(prompts, len(group.images), key.shape[-2] - places.text)
-            columns = columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
+    def _corrections(
+        self, edit: LogitEdit, groups: Sequence[tuple[Group, Places]], layer: str, query: Tensor, key: Tensor
+    ) -> list[tuple[Part, Edit]]:
+        """The parts of one layer's attention call over the text to which an edit adds, and what it adds."""
+        parts: list[tuple[Part, Edit]] = []
+        for index, (group, places) in enumerate(groups):
             note = partial(self._note, layer, group.images)
-            part = Part(group.rows, places.queries, columns, places.grid, note)
-            memory = self.memory.setdefault((layer, len(parts)), {})
-            bias = partial(edit.bias, step=self.time.step, layer=layer, memory=memory)
-            parts.append((part, bias))
-        return attend_corrected(parts, query, key, value, *args, **kwargs)
+            part = Part(group.rows, places.queries, group.columns(places, query, key), places.grid, note)
+            memory = self.memory.setdefault((layer, index), {})
+            parts.append((part, partial(edit.bias, step=self.time.step, layer=layer, memory=memory)))
+        return parts
 
     def _note(self, layer: str, images: list[int], change: BiasEffect) -> None:
         """Tell the trace what an edit did."""
         grid = change.attention.grid
         self.trace.note(self.time.step, layer, images, grid, change.measure())
-        if self.trace.keeps_maps:
+        if self._keeps(layer):
             before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
-            self.trace.note_maps(layer, images, grid, before, after)
+            self.trace.note_maps(self.time.step, layer, images, grid, before, after)
 
     def _places(self, layer: str, call: Call, query: Tensor, key: Tensor) -> Places:
         return self.family.places(layer, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])
@@ -222,19 +242,6 @@ class Attending:
                     probabilities = self.edits.attention.over_image(logits, [one], moment)
                     output[at] = (probabilities @ value[at].to(probabilities.dtype)).to(output.dtype)
         return output
-
-
-def _by_place(group: Group, places: Sequence[Places]) -> Iterator[tuple[Group, Places]]:
-    """The rows of a group by where picture and text lie in them, a place a row; mostly there is but one."""
-    if all(one is places[0] for one in places):
-        yield group, places[0]
-        return
-    numbers: dict[tuple[int, int], list[int]] = {}
-    for number, one in enumerate(places):
-        numbers.setdefault((one.queries.start or 0, one.text), []).append(number)
-    for some in numbers.values():
-        rows, images = ([of_all[number] for number in some] for of_all in (group.rows, group.images))
-        yield Group(rows, images, [group.words[number] for number in some]), places[some[0]]
 
 
 class _Values(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.attending import Attending
-from attnreg.attention.calls.edits import edits_for, edits_of, kinds_of
+from attnreg.attention.calls.edits import Unedited, edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers, tokenizer_of
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import Patch
@@ -24,12 +24,14 @@ from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.run import RegulatedRun
+from attnreg.attention.watching import Watch
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.targets import TargetSpec
-from attnreg.types import AttnregError, Trace
+from attnreg.trace import Trace
+from attnreg.types import AttnregError
 
 Edit = (
     LogitEdit
@@ -41,6 +43,7 @@ Edit = (
     | StartEdit
     | Composed
     | Auto
+    | Unedited
 )
 """Whatever can be installed: see `regulation.kinds`."""
 Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
@@ -83,17 +86,19 @@ class Installation:
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
         begun = select_layers(self.family, self.denoiser, edits.start.layers) if edits.start else {}
-        self.modules = every | text | image | seen | seen_image | begun
+        watched = self._watched(edit, text) if maps or edits.start else {}
+        watch = Watch(self.family, self.denoiser, tuple(watched)) if watched else None
+        self.modules = every | text | image | seen | seen_image | begun | watched
         self.layers = Layers(self.family.native.format(self.family.denoiser))
-        self.trace = Trace(tuple(text), keeps_maps=maps)
-        attending = Attending(self.family, self.denoiser, edits, text, image, every, self.trace)
+        self.trace = Trace(tuple(text or watched), keeps_maps=maps)
+        attending = Attending(self.family, self.denoiser, edits, text, image, every, watch, self.trace)
         self.latents = None
         if edits.latent or edits.start:
             look = MapRecorder(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
             starts = None
             if edits.start:
                 beside_it = MapRecorder(self.denoiser, self.layers, tuple(begun), ())
-                starts = InitialNoises(pipe, edits.start, beside_it, self.trace, edits.auto)
+                starts = InitialNoises(pipe, edits.start, beside_it, self.trace, edits.auto, watch)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
         self.run = RegulatedRun(
             pipe,
@@ -108,6 +113,16 @@ class Installation:
             self.latents,
         )
         self.patches: list[Patch] = []
+
+    def _watched(self, edit: Any, edited: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """The layers that are looked at, by name.
+
+        The family's own choice, whatever the method, so that maps and scores compare; where an edit acts in none of
+        these, those in which it acts.
+        """
+        wanted = edit.layers if isinstance(edit, Unedited) else ("auto",)
+        chosen = select_layers(self.family, self.denoiser, wanted)
+        return edited if edited and not edited.keys() & chosen.keys() else chosen
 
     def install(self) -> None:
         """Put the stand-ins in place; all of them or none."""
@@ -237,7 +252,8 @@ def regulate(
     columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
     `config`: the edit, or several that were `Composed`; by default `Auto()`, the best that works in this run.
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
-    `maps`: whether `trace.maps()` is to tell where in the picture each target's attention lay; the picture is the same.
+    `maps`: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
+    `trace.neglected`); the picture is the same.
 
     Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
     Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and in the midst of a picture if
@@ -259,3 +275,25 @@ def regulate(
         installation.remove()
         if previous and not previous.closed and _carried(pipe) is None:
             previous.install()
+
+
+@contextmanager
+def watch(
+    pipe: Any, targets: Targets = None, *, adjectives: bool = True, layers: Sequence[str] = ("auto",)
+) -> Iterator[Trace]:
+    """`with watch(pipe) as trace: pipe("a cat and a dog")`: what the model attends to; nothing is changed.
+
+    Args:
+        pipe: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
+        targets: which words or phrases of the prompt are looked for; as of `regulate`.
+        adjectives: whether the adjectives of phrases found automatically belong to their target.
+        layers: which layers are looked at: their names, "auto" or "all".
+
+    Returns:
+        The trace that the last call of the pipeline fills: `trace.seen()`, `trace.plot()`, `trace.neglected()`.
+
+    Raises:
+        AttnregError: as `regulate`.
+    """
+    with regulate(pipe, targets, Unedited(tuple(layers)), adjectives=adjectives, maps=True) as trace:
+        yield trace

@@ -23,7 +23,8 @@ from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.regulation.kinds import Embedded
-from attnreg.types import AttnregError, Trace
+from attnreg.trace import Trace
+from attnreg.types import AttnregError
 
 
 class RegulatedRun:
@@ -112,10 +113,16 @@ class RegulatedRun:
             if (self.current is None or self.family.has_negative_calls) and not self._pairs(hidden):
                 return None
             acting, time = self._next_step()
-            if not acting:
+            if not acting and self.attending.watch is None:
                 return None
+            try:
+                pairs = self._pairs(hidden)
+            except AttnregError:
+                if acting:
+                    raise
+                return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
             apart = self.family.has_negative_calls and len(self.waiting) > 1
-            call = Call(original, self.family, given, self._pairs(hidden), len(self.prepared.words), apart)
+            call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 told = float(torch.as_tensor(given[self.family.time]).flatten()[0]) * self.family.time_divisor
@@ -128,7 +135,8 @@ class RegulatedRun:
                 call = self.latents.exchange(call, self.prepared, scalings, time, acting, rewritten)
             else:
                 call = rewritten(call)
-            self.layers.acts = self.attending.acts(call, self._heeded(), self._embedded(acting), acting, time)
+            words, embedded = self.prepared.words, self._embedded(acting)
+            self.layers.acts = self.attending.acts(call, words, self._heeded(), embedded, acting, time)
             self.layers.caught = set()
             return call
 
@@ -142,10 +150,14 @@ class RegulatedRun:
             return output
 
         def recall(call: Call | None, *args: Any, **kwargs: Any) -> Any:
-            """What the denoiser is known to return, if no layer is to act; else `None`."""
-            if not self.latents or not self.latents.starts or self.layers.acts:
+            """What the denoiser is known to return, if no layer is to change anything; else `None`."""
+            if not self.latents or not self.latents.starts or (call and self.attending.edits_now):
                 return None
-            return self.latents.starts.recall(call.arguments if call else signature.bind(*args, **kwargs).arguments)
+            given = call.arguments if call else signature.bind(*args, **kwargs).arguments
+            output = self.latents.starts.recall(given, self.step)
+            if output is not None:
+                self.layers.acts = {}  # no layer runs: what it attended to was seen when the output was computed
+            return output
 
         # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
         begin_eagerly, recall_eagerly, end_eagerly = map(torch.compiler.disable, (begin, recall, end))
@@ -193,11 +205,8 @@ class RegulatedRun:
         if all(one is None for one in self._heeded()):
             return []
         total = self._total()
-        return [
-            name
-            for name, edit in self.edits.acting.items()
-            if edit.strength and edit.window[0] <= step / total < edit.window[1]
-        ]
+        edits = self.edits.acting.items()
+        return [name for name, one in edits if one.strength and one.window[0] <= step / total < one.window[1]]
 
     def _total(self) -> int:
         return int(getattr(self.pipe, "num_timesteps", None) or len(self.pipe.scheduler.timesteps))
@@ -211,13 +220,7 @@ class RegulatedRun:
                 f"expected {total} calls of the denoiser, one a step, got one more; it is used by another pipeline or "
                 "several times a step: remove the regulation there first, or draw through the regulated pipeline"
             )
-        for edit in self.edits.acting.values():
-            start, end = edit.window
-            if edit.strength and start < end and not any(start <= step / total < end for step in range(total)):
-                raise AttnregError(
-                    f"window: expected one that holds a step, got {edit.window}, between two of {total} steps; "
-                    f"widen it to at least 1/{total}"
-                )
+        self.edits.check_windows(total)
         acting = self._acting(self.step)
         self.regulated_steps += bool(acting)
         self.trace.steps, self.trace.regulated_steps = self.step + 1, self.regulated_steps

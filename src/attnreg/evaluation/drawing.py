@@ -20,7 +20,7 @@ from attnreg.models.about import about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.models.quiet import quiet_libraries
 from attnreg.sampling import generate
-from attnreg.types import Trace
+from attnreg.trace import Trace
 
 
 @dataclass(frozen=True)

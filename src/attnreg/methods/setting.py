@@ -24,7 +24,7 @@ class Setting:
     @property
     def written(self) -> str:
         """The default as `read` takes it: "3.0", "0.0,0.5"."""
-        return _written(self.default)
+        return written(self.default)
 
     def read(self, text: str) -> Any:
         """The value that a text stands for: "0.5", "true", "0,0.5", "mid_block,up_blocks.1".
@@ -40,12 +40,14 @@ class Setting:
             ) from error
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """A setting's value as `Setting.read` takes it: True is "true", (0.0, 0.5) is "0.0,0.5". Lists count as tuples."""
+    value = _as_tuple(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         plain = value and not any(isinstance(one, tuple) or "," in str(one) for one in value)
-        return ",".join(map(_written, value)) if plain else repr(value)
+        return ",".join(map(written, value)) if plain else repr(value)
     return str(value)
 
 

@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
+from attnreg.plot.heat import heat
 from attnreg.records import Map
 
 STEPS = ((384, 88), (384, 80), (320, 78), (256, 76), (192, 74), (160, 70), (128, 66), (96, 60), (64, 50))
 """Longest side in pixels and quality of WebP, from the best that is worth its bytes on a page to the least."""
-
-HEAT = ((13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
-"""Five colours from cold to hot that differ in lightness too, so that they can be told apart without hue."""
 
 
 class Gallery:
@@ -83,22 +81,3 @@ def shrink(picture: Image.Image, most: int) -> bytes:
 def data_uri(webp: bytes) -> str:
     """`data:image/webp;base64,...`."""
     return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
-
-
-def heat(picture: Image.Image, attention: Map, hottest: float) -> Image.Image:
-    """A grey picture coloured by a map, from cold at 0 to hot at `hottest`; smooth between the map's positions."""
-    rows = [list(row) for row in attention]
-    scale = 255 / hottest if hottest > 0 else 0.0
-    small = Image.new("L", (len(rows[0]), len(rows)))
-    small.putdata([round(min(max(value * scale, 0.0), 255.0)) for row in rows for value in row])
-    mask = small.resize(picture.size, Image.Resampling.BICUBIC)
-    coloured = mask.copy()
-    coloured.putpalette([part for level in range(256) for part in _heat(level / 255)])
-    grey = picture.convert("L").convert("RGB")
-    return Image.blend(grey, coloured.convert("RGB"), 0.6)
-
-
-def _heat(level: float) -> tuple[int, ...]:
-    where = level * (len(HEAT) - 1)
-    i = min(int(where), len(HEAT) - 2)
-    return tuple(round(a + (b - a) * (where - i)) for a, b in zip(HEAT[i], HEAT[i + 1], strict=True))

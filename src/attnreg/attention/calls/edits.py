@@ -31,6 +31,24 @@ class Edits:
         """The edits there are, by the part they change."""
         return {name: edit for name in KINDS if (edit := getattr(self, name)) is not None}
 
+    def check_windows(self, total: int) -> None:
+        """Raises `AttnregError` for a window that lies between two of so many steps."""
+        for edit in self.acting.values():
+            start, end = edit.window
+            if edit.strength and start < end and not any(start <= step / total < end for step in range(total)):
+                raise AttnregError(
+                    f"window: expected one that holds a step, got {edit.window}, between two of {total} steps; "
+                    f"widen it to at least 1/{total}"
+                )
+
+
+@dataclass(frozen=True)
+class Unedited:
+    """In the place of an edit: the model is watched, and nothing is changed."""
+
+    layers: tuple[str, ...] = ("auto",)
+    """Which layers are looked at."""
+
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "logits": (LogitEdit, ProbabilityEdit),
@@ -76,6 +94,8 @@ def edits_of(config: Any) -> Edits:
 
     Raises `AttnregError` if one of them is no edit, or if two change the same part.
     """
+    if isinstance(config, Unedited):
+        return Edits()
     if isinstance(config, Auto):
         return Edits(start=config.start, logits=config.otherwise, auto=config)
     found = Edits()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.layers.catch import CatchAttention, native_attention, processor_name
+from attnreg.attention.layers.catch import CatchAttention, attends_natively, native_attention, processor_name
 from attnreg.types import AttnregError
 
 
@@ -21,6 +21,8 @@ class Action(NamedTuple):
     """Over how many keys the call is that is meant; `None`: the layer's first."""
     attend: Callable[..., Tensor]
     """Takes what `scaled_dot_product_attention` takes."""
+    only_looks: bool = False
+    """Whether it returns what the layer's own call returns, to the bit."""
 
 
 class Layers:
@@ -51,7 +53,9 @@ class Layers:
             act = self.acts.get(name)
             if act is None:
                 return original(*args, **kwargs)
-            catch = CatchAttention(*act)
+            catch = CatchAttention(act.keys, act.attend)
+            # Another backend returns other bits: where nothing is to be changed, the layer runs by it as well.
+            own = original(*args, **kwargs) if act.only_looks and not attends_natively(module) else None
             with catch, native_attention(module):
                 output = original(*args, **kwargs)
             if not catch.caught:
@@ -62,7 +66,7 @@ class Layers:
                     f"{self.remedy}"
                 )
             self.caught.add(name)
-            return output
+            return output if own is None else own
 
         return torch.compiler.disable(forward)  # type: ignore[no-any-return]
 

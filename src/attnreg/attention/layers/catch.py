@@ -109,6 +109,17 @@ def native_attention(module: nn.Module) -> Iterator[None]:
             processor._attention_backend = before
 
 
+def attends_natively(module: nn.Module) -> bool:
+    """Whether a module's processor attends by torch's own function, as things are."""
+    processor: Any = getattr(module, "processor", None)
+    chosen = getattr(processor, "_attention_backend", None)
+    if chosen is None and hasattr(processor, "_attention_backend"):
+        from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+        chosen, _ = _AttentionBackendRegistry.get_active_backend()
+    return chosen in (None, "native")
+
+
 def scaled_logits(
     query: Float[Tensor, "image head pixel channel"],
     key: Float[Tensor, "image head token channel"],

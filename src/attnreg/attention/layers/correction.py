@@ -40,7 +40,8 @@ class Part(NamedTuple):
     """Told what the edit does, before the output is corrected."""
 
 
-Edit = Callable[[ColumnAttention], Bias]
+Edit = Callable[[ColumnAttention], Bias | None]
+"""What is added; `None`: nothing, it was only looked at."""
 
 
 def attend_corrected(
@@ -70,7 +71,10 @@ def attend_corrected(
         for part, edit in parts:
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
             attention = _seen(part, query, key, log_sum, mask, factor)
-            change = BiasEffect(attention, edit(attention))
+            bias = edit(attention)
+            if bias is None:
+                continue
+            change = BiasEffect(attention, bias)
             if part.note:
                 part.note(change)
             for image, row in enumerate(part.rows):

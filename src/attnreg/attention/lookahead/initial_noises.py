@@ -17,10 +17,12 @@ from attnreg.attention.lookahead.hindrance import Hindrance
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of, time_of
 from attnreg.attention.lookahead.trajectory import Asked, CachedPredictions, Latents, LookAhead, Trajectory
+from attnreg.attention.watching import Watch
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, EncodedText, Guess, StartEdit
-from attnreg.types import AttnregError, StartRecord, Trace
+from attnreg.trace import Trace
+from attnreg.types import AttnregError, StartRecord
 
 AT_ONCE = 8
 """With so many texts a picture is read in one pass of the denoiser."""
@@ -40,17 +42,33 @@ class InitialNoises:
     so diffusion models tell classes apart (Li et al., 2023, arXiv:2303.16203).
     """
 
-    def __init__(self, pipe: Any, edit: StartEdit, look: MapRecorder, trace: Trace, auto: Auto | None = None) -> None:
-        self.pipe, self.edit, self.look, self.trace, self.auto = pipe, edit, look, trace, auto
+    def __init__(
+        self,
+        pipe: Any,
+        edit: StartEdit,
+        look: MapRecorder,
+        trace: Trace,
+        auto: Auto | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.pipe, self.edit, self.look, self.trace, self.auto, self.watch = pipe, edit, look, trace, auto, watch
         self.forget()
 
     def forget(self) -> None:
         """Back to before any step of a picture."""
         self.foreseen: CachedPredictions | None = None
 
-    def recall(self, arguments: Mapping[str, Any]) -> Any | None:
-        """What the denoiser returns for these arguments, where that is known to the bit; see `CachedPredictions`."""
-        return self.foreseen.recall(arguments) if self.foreseen else None
+    def recall(self, arguments: Mapping[str, Any], step: int) -> Any | None:
+        """What the denoiser returns for these arguments, where that is known to the bit; see `CachedPredictions`.
+
+        What its layers attended to then is told to the trace as that of this step.
+        """
+        known = self.foreseen.recall(arguments) if self.foreseen else None
+        if known is None:
+            return None
+        for layer, images, grid, maps in known.looked:
+            self.trace.note_maps(step, layer, images, grid, maps)
+        return known.output
 
     def followed(self, prepared: Prepared, hindrance: Hindrance | None) -> Words:
         """The words of every image whose start is to be followed; `None` for those on which another edit acts instead.
@@ -74,15 +92,16 @@ class InitialNoises:
         self,
         call: Call,
         words: Words,
-        readings: Sequence[Sequence[EncodedText]],
+        prepared: Prepared,
         latents: Latents,
         scaled: Callable[[Latents], Latents],
     ) -> tuple[Latents, set[int]]:
         """The latents to begin with, the given ones where none is better, and the images that other edits leave alone.
 
-        readings: of every image the texts that it is read with, the prompt first.
+        words: of every image whose start is followed.
+        prepared: what was made of every image's prompt.
         """
-        ahead = LookAhead(self.pipe, self.look, call, scaled)
+        ahead, readings = LookAhead(self.pipe, self.look, call, scaled, self.watch, prepared.words), prepared.readings
         # What a ControlNet adds is the pipeline's to compute, in each step anew: there is nothing to be handed back.
         closely = CONTROL not in call.arguments
         rows = dict(sorted((row % call.images, row) for row in call.first_rows.values()))
@@ -105,10 +124,10 @@ class InitialNoises:
 
     def _best(
         self, ahead: LookAhead, row: int, texts: Sequence[EncodedText], words: PromptWords, latent: Latent, own: Guess
-    ) -> tuple[Chosen, Asked]:
+    ) -> tuple[Chosen, list[Asked]]:
         """What is chosen for one image, and what was asked when that was followed, unless it is the given start."""
         stops = self.edit.stops(len(ahead.times))
-        tried: list[tuple[Latent, Asked]] = []
+        tried: list[tuple[Latent, list[Asked]]] = []
 
         def follow(start: Latent) -> Guess:
             if start is latent:

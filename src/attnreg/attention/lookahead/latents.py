@@ -18,7 +18,8 @@ from attnreg.attention.lookahead.hindrance import of_latents, of_starts
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.regulation.edit import LatentEdit, Maps
-from attnreg.types import AttnregError, LatentRecord, Trace
+from attnreg.trace import Trace
+from attnreg.types import AttnregError, LatentRecord
 
 Latents = Float[Tensor, "image *latent"]
 
@@ -126,9 +127,7 @@ class MovedLatents:
 
         after = before.clone()
         if starts:
-            after, self.spared = starts.chosen(
-                self.controls.attached(call), followed, prepared.readings, before, scaled
-            )
+            after, self.spared = starts.chosen(self.controls.attached(call), followed, prepared, before, scaled)
         call = rewritten(call)
         if moves:
             rows = sorted(call.first_rows.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -74,12 +74,15 @@ class MapRecorder:
             return Maps(cross, self._mean(seen, self.image) if self.image else None, grid)
 
     @torch.no_grad()
-    def by_layer(self, call: Call, arguments: dict[str, Any], rows: Sequence[int]) -> tuple[Any, list[list[Maps]]]:
+    def by_layer(
+        self, call: Call, arguments: dict[str, Any], rows: Sequence[int], beside: Mapping[str, Action] | None = None
+    ) -> tuple[Any, list[list[Maps]]]:
         """A whole pass with some arguments: what the denoiser returns, to the bit, and what some rows attend to.
 
-        Of each layer over the text alone, of whatever size, without a graph; needs no `ready`.
+        Of each layer over the text alone, of whatever size, without a graph; needs no `ready`. beside: what other
+        layers do meanwhile.
         """
-        with self.layers.acting(self._acts(call)):
+        with self.layers.acting({**(beside or {}), **self._acts(call)}):
             seen, output = self._pass(call, arguments, rows)
         grids = {name: self.grids.get(name) or map_of(seen[name].shape[1], call.latent) for name in self.text}
         if odd := [name for name, grid in grids.items() if grid is None]:

@@ -11,15 +11,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnreg.attention.attending import Words
 from attnreg.attention.calls.call import Call, contained, prediction_in
 from attnreg.attention.layers.unchanged import Unchanged
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
+from attnreg.attention.watching import Group, Watch, grouped
 from attnreg.regulation.edit import Maps
+from attnreg.types import Grid
 
 Latents = Float[Tensor, "image *latent"]
-Asked = list[tuple[dict[str, Any], Any]]
-"""What the denoiser was given, by name, and what it returned, call by call."""
+Looked = list[tuple[str, Sequence[int], Grid, Float[Tensor, "image target pixel"]]]
+"""What layers attended to in one call: see `watching.Note`."""
+
+
+class Asked(NamedTuple):
+    """One call of the denoiser."""
+
+    given: dict[str, Any]
+    """By name."""
+    output: Any
+    looked: Looked
 
 
 class Trajectory(NamedTuple):
@@ -29,7 +41,7 @@ class Trajectory(NamedTuple):
     """The pictures that are predicted in the last step, float32."""
     maps: list[list[Maps]]
     """Of every image, what each layer attends to in that step."""
-    asked: Asked
+    asked: list[Asked]
 
 
 class OwnSteps:
@@ -96,8 +108,18 @@ class LookAhead:
     Where `hindrance.of_starts` knows of nothing that is in the way.
     """
 
-    def __init__(self, pipe: Any, look: MapRecorder, call: Call, scaled: Callable[[Latents], Latents]) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        look: MapRecorder,
+        call: Call,
+        scaled: Callable[[Latents], Latents],
+        watch: Watch | None = None,
+        words: Words = (),
+    ) -> None:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
+        self.watch, self.words = watch, words
+        """What the pipeline need not compute again it cannot see again: it is noted here, of every image's words."""
         self.times: Tensor = pipe.scheduler.timesteps
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
@@ -129,7 +151,9 @@ class LookAhead:
         batch = sorted({*rows, *without})
         places = {row: place for some in (rows, without) for place, row in enumerate(some)}
         prompted, plain = [batch.index(row) for row in rows], [batch.index(row) for row in without]
-        asked: Asked = []
+        asked: list[Asked] = []
+        watch = self.watch if isinstance(solver, OwnSteps) else None  # of other steps the pipeline takes none
+        groups = self._groups(rows, prompted) if watch else []
         state = solver.begin(latents)
         for stop, after in zip(stops, (*stops[1:], None), strict=True):
             time = self.times[stop]
@@ -137,13 +161,18 @@ class LookAhead:
             sample = self.call.beside(own[[places[row] for row in batch]].to(self.call.sample), batch)
             arguments = self.call.at(time).of_rows(batch, **{family.sample: sample})
             handed = contained(arguments)
+            looked: Looked = []
+            acts = watch.acts(arguments, groups, lambda *one, noted=looked: noted.append(one)) if watch else {}
             if after is None:
-                output, maps = self.look.by_layer(self.call, handed, prompted)
+                output, maps = self.look.by_layer(self.call, handed, prompted, beside=acts)
+                looked += self._looked(maps, rows) if watch else []
             else:
-                output = self.call.denoise(**handed)
+                with self.look.layers.acting(acts):
+                    output = self.call.denoise(**handed)
             # What does not differ from step to step is kept once, a copy: a callback may write to the pipeline's own.
-            before = asked[0][0] if asked else arguments
-            asked.append((before | {name: arguments[name] for name in (family.sample, family.time)}, output))
+            before = asked[0].given if asked else arguments
+            own_arguments = before | {name: arguments[name] for name in (family.sample, family.time)}
+            asked.append(Asked(own_arguments, output, looked))
             predicted = family.own(prediction_in(output), latents)
             guided = predicted[prompted]
             if plain:
@@ -163,24 +192,42 @@ class LookAhead:
             state = stepped
         raise AssertionError("no stops")
 
+    def _groups(self, rows: Sequence[int], places: Sequence[int]) -> list[Group]:
+        """The rows of a part of the batch, at their places in it."""
+        images = dict(self.call.pairs)
+        words = {image: one for image, one in enumerate(self.words) if one is not None}
+        return grouped([(place, images[row]) for row, place in zip(rows, places, strict=True)], words)
+
+    def _looked(self, maps: list[list[Maps]], rows: Sequence[int]) -> Looked:
+        """The same of layers whose whole attention was noted, for each of the rows."""
+        images, looked = dict(self.call.pairs), list[Any]()
+        for row, of_layers in zip(rows, maps, strict=True):
+            if (words := self.words[images[row]]) is None:
+                continue
+            for layer, one in zip(self.look.text, of_layers, strict=True):
+                if self.watch and layer in self.watch.layers:
+                    targets = [one.cross[:, list(columns)].sum(-1) for columns in words.columns.targets]
+                    looked.append((layer, [images[row]], one.grid, torch.stack(targets).unsqueeze(0)))
+        return looked
+
 
 class CachedPredictions:
     """What the denoiser returned when starts were followed, for a pipeline that then goes the same way."""
 
-    def __init__(self, denoiser: nn.Module, asked: Asked) -> None:
+    def __init__(self, denoiser: nn.Module, asked: list[Asked]) -> None:
         self.unchanged, self.asked = Unchanged(denoiser), asked
 
-    def recall(self, arguments: Mapping[str, Any]) -> Any | None:
-        """What it returned for the very same, to the bit; `None`, from then on, once it is asked something else.
+    def recall(self, arguments: Mapping[str, Any]) -> Asked | None:
+        """The call with the very same arguments, to the bit; `None`, from then on, once it is asked something else.
 
         Or once it is another than it was (a callback may turn an adapter off), or gradients are wanted, for which what
         is remembered has no graph.
         """
         if not self.asked:
             return None
-        (given, output), *self.asked = self.asked
-        if not torch.is_grad_enabled() and _alike(arguments, given) and self.unchanged():
-            return output
+        first, *self.asked = self.asked
+        if not torch.is_grad_enabled() and _alike(arguments, first.given) and self.unchanged():
+            return first
         self.asked = []
         return None
 

@@ -1,4 +1,4 @@
-"""The only file that draws: sheets of pictures under labels."""
+"""Sheets of pictures under labels."""
 
 from __future__ import annotations
 
