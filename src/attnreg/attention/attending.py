@@ -156,7 +156,7 @@ class Attending:
         edit: Any = self.edits.logits
         parts = looks(watched, layer, places, query, key, self._seen)
         if self.corrects or not groups:
-            parts += self._corrections(edit, groups, layer, places, query, key)
+            parts += self._corrections(edit, groups, layer, places, query, key) if groups else []
             return attend_corrected(parts, query, key, value, *args, **kwargs)
         if parts:
             attend_corrected(parts, query, key, value, *args, **kwargs)

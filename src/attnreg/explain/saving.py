@@ -104,4 +104,4 @@ def lines(found: Explanation) -> Iterator[str]:
 
 
 def _said(score: float) -> str:
-    return f"{score:.2f}" + (" (likely missing)" if score >= NEGLECTED else "")
+    return f"{score:.2f}" + (" (may be missing)" if score >= NEGLECTED else "")
