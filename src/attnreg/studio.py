@@ -91,6 +91,31 @@ class Session:
         )
         return Session(pipe, recipe, edit, *found)
 
+    @staticmethod
+    def again(recipe: Recipe, device: str = "auto") -> Session:
+        """A session that draws a picture's recipe. Raises `AttnregError` as `open`."""
+        options = {
+            name: getattr(recipe, name)
+            for name in (
+                "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
+                "height", "width", "scheduler", "dtype",
+            )
+        }  # fmt: skip
+        # Whatever a release lets act by itself, the picture is of the method that acted then.
+        return Session.open(recipe.prompt, method=recipe.acted or recipe.method, device=device, **options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the pipeline is told beside the prompt; `None` is left to it."""
+        recipe = self.recipe
+        return {
+            "num_inference_steps": recipe.steps,
+            "guidance_scale": recipe.guidance_scale,
+            "negative_prompt": recipe.negative_prompt,
+            "height": recipe.height,
+            "width": recipe.width,
+        }
+
     def sample(self, seed: int, edit: Edit | None, watch: Watch | None = None, maps: bool = False) -> Sample:
         """Draw one picture; with a progress bar of the pipeline's own, unless someone watches."""
         self.pipe.set_progress_bar_config(desc=f"seed {seed}, {'regulated' if edit else 'unmodified'}", leave=False)
@@ -104,11 +129,7 @@ class Session:
             adjectives=recipe.adjectives,
             watch=watch,
             maps=maps,
-            num_inference_steps=recipe.steps,
-            guidance_scale=recipe.guidance_scale,
-            negative_prompt=recipe.negative_prompt,
-            height=recipe.height,
-            width=recipe.width,
+            **self.options,
         )
 
     def columns(self, beside_unmodified: bool) -> list[tuple[Edit | None, Recipe]]:
@@ -189,16 +210,7 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
     """Draw a saved picture from its recipe: the new file, whether every pixel is the same, which releases differ."""
     recipe, before = read_recipe(picture), read_png(picture).picture
     check_writable(out)
-    options = {
-        name: getattr(recipe, name)
-        for name in (
-            "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
-            "height", "width", "scheduler", "dtype",
-        )
-    }  # fmt: skip
-    # Whatever a release lets act by itself, the picture is of the method that acted then.
-    options["method"] = recipe.acted or recipe.method
-    session = Session.open(recipe.prompt, device=device, **options)
+    session = Session.again(recipe, device)
     drawn = session.sample(recipe.seed, session.edit)
     same = np.array_equal(np.asarray(before), np.asarray(drawn.picture.convert("RGB")))
     again = replace(session.recipe, seed=recipe.seed, method=recipe.method, acted=recipe.acted)

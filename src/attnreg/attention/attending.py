@@ -155,7 +155,7 @@ class Attending:
         edit: Any = self.edits.logits
         parts = looks(find(watched), layer, query, key, self._seen)
         if self.corrects or not groups:
-            parts += self._corrections(edit, find(groups), layer, query, key)
+            parts += self._corrections(edit, find(groups), layer, query, key) if groups else []
             return attend_corrected(parts, query, key, value, *args, **kwargs)
         if parts:
             attend_corrected(parts, query, key, value, *args, **kwargs)

@@ -124,9 +124,7 @@ class RegulatedRun:
             apart = self.family.has_negative_calls and len(self.waiting) > 1
             call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
             if "attention" in acting:
-                trained = self.pipe.scheduler.config.num_train_timesteps
-                told = float(torch.as_tensor(given[self.family.time]).flatten()[0]) * self.family.time_divisor
-                time = time._replace(noise=told / trained)
+                time = time._replace(noise=call.noise(self.pipe.scheduler))
 
             def rewritten(call: Call) -> Call:
                 return self._rewritten(call, self._embedded(acting))

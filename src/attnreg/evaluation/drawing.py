@@ -55,16 +55,21 @@ def draw(pipe: Any, cell: Cell, options: Mapping[str, Any], maps: bool = False) 
     edit = edit_of(cell.method)
     device = torch.device(getattr(pipe, "device", "cpu"))
     begin_peak(device)
-    sample = generate(pipe, cell.prompt, edit, seed=cell.seed, maps=maps, **options)
+    sample = generate(pipe, cell.prompt, edit, seed=cell.seed, maps=maps and edit is not None, **options)
     peak = peak_bytes(device)
-    attention = sample.trace.attention()
+    # A run compares attention without and with an edit of it: where there was none, there is nothing to compare.
+    attention = sample.trace.attention() if sample.trace.records else []
     kept = plain_maps(sample.trace) if maps else None
     return Drawn(png_of(sample.picture), sample.seconds, peak, attention[0] if attention else {}, kept)
 
 
 def plain_maps(trace: Trace) -> Maps:
-    """The maps of the one image of a trace as lists, to three digits: no picture of them shows more."""
-    return {name: (_rows(before), _rows(after)) for one in trace.maps()[:1] for name, (before, after) in one.items()}
+    """The maps of the one image of a trace as lists, to three digits: no picture of them shows more.
+
+    Of a method that does not edit attention there are none.
+    """
+    found = trace.maps()[:1] if trace.records else []
+    return {name: (_rows(before), _rows(after)) for one in found for name, (before, after) in one.items()}
 
 
 def _rows(one: Float[torch.Tensor, "height width"]) -> list[list[float]]:

@@ -49,7 +49,7 @@ class Explanation:
         return self.seen(regulated).neglected()
 
     def missing(self, regulated: bool = False) -> list[str]:
-        """The words whose neglect score says that they are likely missing."""
+        """The words that may be missing, by their neglect score."""
         return [word for word, score in self.neglected(regulated).items() if score >= NEGLECTED]
 
     def account(self) -> str:

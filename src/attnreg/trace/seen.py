@@ -59,7 +59,8 @@ class Seen:
         known = ", ".join(map(repr, self.words))
         if within:
             raise AttnregError(f"expected one of the targets {known}, got {word!r}, which is in several; name it whole")
-        close = difflib.get_close_matches(word, self.words, n=1)
+        parts = dict.fromkeys(part for text in self.words for part in (text, *text.split()))
+        close = difflib.get_close_matches(word, parts, n=1)
         advice = f"did you mean {close[0]!r}?" if close else "name one of them, or draw with targets=[...]"
         raise AttnregError(f"expected one of the targets {known}, got {word!r}; {advice}")
 
@@ -89,7 +90,7 @@ class Seen:
 
     def neglected(self) -> dict[str, float]:
         """How likely each target is to be missing from the picture, 0 to 1; see `trace.neglect`."""
-        return dict(zip(self.words, map(float, neglect(self.after, self.steps, self.total)), strict=True))
+        return dict(zip(self.words, map(float, neglect(self.after)), strict=True))
 
     def panel(self, heading: str, picture: Any = None, *, edited: bool = True) -> Panel:
         """This as a part of a figure (`plot.explained.figure`).
@@ -102,7 +103,7 @@ class Seen:
         from attnreg.plot.explained import Panel  # PIL, for those who draw
 
         scores = self.neglected().values() if edited else ()
-        notes = tuple(f"neglect {score:.2f}" + (", likely missing" if score >= NEGLECTED else "") for score in scores)
+        notes = tuple(f"neglect {score:.2f}" + (", may be missing" if score >= NEGLECTED else "") for score in scores)
         alarms = tuple(score >= NEGLECTED for score in scores)
         maps = self.after if edited else self.before
         return Panel(heading, picture, self.words, self.steps, self.total, maps, notes, alarms)

@@ -70,6 +70,11 @@ class Call:
             time = time.expand(len(told))
         return self.given(**{self.family.time: self.family.told_time(time, told)})
 
+    def noise(self, scheduler: Any) -> float:
+        """The time step as a share of those that the model was trained with: how much noise there is."""
+        told = float(torch.as_tensor(self.arguments[self.family.time]).flatten()[0])
+        return told * self.family.time_divisor / float(scheduler.config.num_train_timesteps)
+
     def beside(
         self, latents: Float[Tensor, row * latent], rows: Sequence[int] | None = None
     ) -> Float[Tensor, row * sample]:
