@@ -40,6 +40,7 @@ check: $(VENV)/.test
 
 sheets: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sheets
+	$(BIN)/python -m benchmarks.map_sheets
 
 cost: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cost --prompts 8
