@@ -11,11 +11,13 @@ METHOD ?= auto
 # More options of `attnreg generate`: make generate OPTIONS="--steps 20"
 OPTIONS ?=
 
-.PHONY: help generate test check sheets cost figures results train-pocket train-pocket-joint train-judge clean
+.PHONY: help generate test check docs notebooks sheets cost figures results train-pocket train-pocket-joint train-judge clean
 
 help:
 	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
-	@echo 'make test                                        lint, types and tests, as CI runs them'
+	@echo 'make test                                        lint, types, docs and tests, as CI runs them'
+	@echo 'make docs                                        the documentation site, into build/site'
+	@echo 'make notebooks                                   the notebooks of examples/ run again, with what they show'
 	@echo 'make sheets                                      the pictures of the README and the docs, drawn again'
 	@echo 'make cost                                        what each method costs on the bundled model'
 	@echo 'make figures                                     how good the bundled model and its judge are'
@@ -30,13 +32,20 @@ generate: $(VENV)/.run
 	@$(BIN)/attnreg generate "$$ATTNREG_PROMPT" --seeds "$(SEEDS)" --method "$(METHOD)" --out "$(OUT)" $(OPTIONS)
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
-test: check
+test: check docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Warnings are errors, and so is a link that leads nowhere.
+docs: $(VENV)/.test
+	$(BIN)/python -m website
+
+notebooks: $(VENV)/.test
+	$(BIN)/python -m website.notebooks
 
 sheets: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sheets

@@ -33,9 +33,7 @@ class MathML(Extension):
         md.inlinePatterns.register(InlineFormula(FORMULA, md), "formula", 185)
 
 
-def fence(
-    source: str, language: str, css_class: str, options: dict[str, Any], md: Markdown, **others: Any
-) -> str:
+def fence(source: str, language: str, css_class: str, options: dict[str, Any], md: Markdown, **others: Any) -> str:
     """A fence of one formula, or of several with an empty line between them."""
     formulas = [one for one in source.split("\n\n") if one.strip()]
     return f'<div class="formulas">{"".join(convert(one, display="block") for one in formulas)}</div>'

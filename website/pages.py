@@ -66,7 +66,9 @@ def relinked(text: str, source: Path, page: Path, sources: dict[Path, Path], wro
         place = Path(os.path.normpath(source.parent / link[1]))
         if place not in sources:
             if not place.is_relative_to(page.parent) and not (page.parent / link[1]).is_file():
-                wrong.append(f"{source.name} links to {link[1]}, which is no page; docs/, or FROM_ELSEWHERE, must hold it")
+                wrong.append(
+                    f"{source.name} links to {link[1]}, which is no page; docs/, or FROM_ELSEWHERE, must hold it"
+                )
             return link[0]
         return f"]({os.path.relpath(sources[place], page.parent)}{link[2] or ''})"
 

@@ -55,7 +55,14 @@ class Pairs:
         return "; ".join(parts)
 
     def of_category(self, category: str) -> Pairs:
-        """The pairs of one category."""
+        """The pairs of one category.
+
+        Args:
+            category: a prompt's, as its set has it.
+
+        Returns:
+            Those pairs; what has no partner is not told again.
+        """
         chosen = [i for i, one in enumerate(self.categories) if one == category]
         picked: list[Any] = [tuple(of[i] for i in chosen) for of in (self.keys, self.first, self.second)]
         return Pairs(picked[0], (category,) * len(chosen), picked[1], picked[2])
@@ -100,8 +107,18 @@ class Comparison:
 def line_up(records: Iterable[Record], first: str, second: str, score: str, *, model: str | None = None) -> Pairs:
     """Match the records of two methods on prompt, seed and model, sorted; `Pairs.missing` says what has no partner.
 
-    model: only records of this model; `None` takes all, a prompt's pictures by several models then being averaged.
-    Raises `AttnregError` if nothing matches, a score is not finite, or two records are of one picture.
+    Args:
+        records: of one run.
+        first: a method.
+        second: the method that is compared with it.
+        score: "judge/score", such as "pocket/all things".
+        model: only records of this model. `None`: all; a prompt's pictures by several models are then averaged.
+
+    Returns:
+        The scores of both, picture by picture.
+
+    Raises:
+        AttnregError: nothing matches, a score is not finite, or two records are of one picture.
     """
     found: dict[str, dict[Key, tuple[str, float]]] = {first: {}, second: {}}
     methods: set[str] = set()
@@ -142,6 +159,18 @@ def compare(pairs: Pairs, *, larger_is_better: bool = True, resamples: int = RES
 
     A yes/no score (0 or 1 everywhere) with one pair a prompt is tested with McNemar's exact test; any other with
     Wilcoxon's signed-rank test on the prompts' means, for McNemar's would count the seeds of a prompt as independent.
+
+    Args:
+        pairs: from `line_up`.
+        larger_is_better: whether a larger score is a win.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Means, difference, intervals, tests, wins and losses.
+
+    Raises:
+        AttnregError: there is no pair.
     """
     prompts = [prompt for prompt, _, _ in pairs.keys]
     before, after = per_prompt(prompts, pairs.first), per_prompt(prompts, pairs.second)
@@ -174,9 +203,24 @@ def compare_scores(
     records: Iterable[Record], first: str, second: str, scores: Sequence[str], *, model: str | None = None,
     resamples: int = RESAMPLES, seed: int = 0,
 ) -> dict[str, Comparison]:  # fmt: skip
-    """Score -> comparison, with Holm's correction over these scores. Of scores that end in "distance" less is better.
+    """Two methods by several scores, with Holm's correction over these.
 
-    Raises `AttnregError` as `line_up` does.
+    Of scores that end in "distance" less is better.
+
+    Args:
+        records: of one run.
+        first: a method.
+        second: the method that is compared with it.
+        scores: names of scores.
+        model: as in `line_up`.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Score -> comparison.
+
+    Raises:
+        AttnregError: as `line_up`.
     """
     listed = list(records)
     made = {
@@ -193,7 +237,17 @@ def compare_scores(
 def by_category(
     pairs: Pairs, *, larger_is_better: bool = True, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Comparison]:
-    """Category -> comparison of its pairs, in the categories' alphabetical order, Holm's correction over categories."""
+    """Two methods by category of prompts, with Holm's correction over the categories.
+
+    Args:
+        pairs: from `line_up`.
+        larger_is_better: whether a larger score is a win.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Category -> comparison, in alphabetical order.
+    """
     made = {
         category: compare(
             pairs.of_category(category), larger_is_better=larger_is_better, resamples=resamples, seed=seed

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from nbclient.exceptions import CellExecutionError
+
 from website.notebooks import EXAMPLES, KEPT, executed
 
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -49,9 +50,7 @@ def test_three_minutes_shows_what_it_says() -> None:
     assert kinds(committed) == kinds(notebook), "run `make notebooks` again"
 
 
-def test_real_models_runs_on_stand_ins(
-    tiny_models: dict[str, Path], owlv2_folder: Path, tmp_path: Path
-) -> None:
+def test_real_models_runs_on_stand_ins(tiny_models: dict[str, Path], owlv2_folder: Path, tmp_path: Path) -> None:
     """Every cell, with random weights in the place of the real ones; both models have their table."""
     values = {
         "MODELS": {str(folder): {"steps": 2} for folder in tiny_models.values()},
