@@ -16,7 +16,7 @@ from markdown.inlinepatterns import InlineProcessor
 FORMULA = r"(?<![\\$\w])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\d$])"
 
 
-class InlineFormula(InlineProcessor):
+class InlineFormula(InlineProcessor):  # type: ignore[misc]
     """`$...$` in running text."""
 
     def handleMatch(self, m: Any, data: str) -> tuple[Element, int, int]:  # noqa: N802 (Python-Markdown's name)
@@ -25,7 +25,7 @@ class InlineFormula(InlineProcessor):
         return element, m.start(0), m.end(0)
 
 
-class MathML(Extension):
+class MathML(Extension):  # type: ignore[misc]
     """Registers the inline formulas; the fences are registered with the others, in mkdocs.yml."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 (Python-Markdown's name)

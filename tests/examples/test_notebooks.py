@@ -53,13 +53,14 @@ def test_three_minutes_shows_what_it_says() -> None:
 def test_real_models_runs_on_stand_ins(tiny_models: dict[str, Path], owlv2_folder: Path, tmp_path: Path) -> None:
     """Every cell, with random weights in the place of the real ones; both models have their table."""
     values = {
-        "MODELS": {str(folder): {"steps": 2} for folder in tiny_models.values()},
+        "PROMPTS": 4,
+        "MODELS": {str(folder): {"steps": 2, "height": 64, "width": 64} for folder in tiny_models.values()},
         "WEIGHTS": {"owlv2": str(owlv2_folder)},
         "OUT": str(tmp_path / "out"),
     }
     text = printed(executed(EXAMPLES / "real-models.ipynb", values))
     assert re.findall(r"([a-z-]+): (\d+) pictures, (\d+) failures", text) == [
-        ("stable-diffusion", "40", "0"), ("sana", "40", "0"),
+        ("stable-diffusion", "8", "0"), ("sana", "8", "0"),
     ]  # fmt: skip
     assert len(re.findall(r"(?m)^\| auto \|", text)) == 2
 
