@@ -11,12 +11,14 @@ METHOD ?= auto
 # More options of `attnreg generate`: make generate OPTIONS="--steps 20"
 OPTIONS ?=
 
-.PHONY: help generate app test check sheets cost figures results train-pocket train-pocket-joint train-judge clean
+.PHONY: help generate app test check docs notebooks sheets cost figures results train-pocket train-pocket-joint train-judge clean
 
 help:
 	@echo 'make generate PROMPT="a bird and a frog"         draw it, four seeds, unmodified and regulated side by side'
 	@echo 'make app                                         the same in a browser, on this machine: http://127.0.0.1:7860'
-	@echo 'make test                                        lint, types and tests, as CI runs them'
+	@echo 'make test                                        lint, types, docs and tests, as CI runs them'
+	@echo 'make docs                                        the documentation site, into build/site'
+	@echo 'make notebooks                                   the notebooks of examples/ run again, with what they show'
 	@echo 'make sheets                                      the pictures of the README and the docs, drawn again'
 	@echo 'make cost                                        what each method costs on the bundled model'
 	@echo 'make figures                                     how good the bundled model and its judge are'
@@ -34,7 +36,7 @@ app: $(VENV)/.app
 	@$(BIN)/attnreg app --out "$(OUT)/app" $(OPTIONS)
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
-test: check
+test: check docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.test
@@ -42,8 +44,16 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Warnings are errors, and so is a link that leads nowhere.
+docs: $(VENV)/.test
+	$(BIN)/python -m website
+
+notebooks: $(VENV)/.test
+	$(BIN)/python -m website.notebooks
+
 sheets: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sheets
+	$(BIN)/python -m benchmarks.map_sheets
 
 cost: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cost --prompts 8

@@ -20,7 +20,7 @@ DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seed
 """What comes from outside, and what goes there."""
 TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "retelling", "plot", "report")
 LOWER = (*CORE, "trace", "attention", "methods", "watching", "sampling")
-JUDGING = ("measure", "records", "statistics")
+JUDGING = ("measure", "records", "statistics", "significance")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "shown": (),
@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "png": DOORS,
     "recipe": (*DOORS, "types", "png"),
     "records": (),
-    "statistics": (*DOORS, "types", "records"),
+    "significance": DOORS,
+    "statistics": (*DOORS, "types", "records", "significance"),
     "report": (*DOORS, "types", "plot", "records", "statistics"),
     "attention": (*CORE, "trace"),
     "methods": ("errors", *CORE),

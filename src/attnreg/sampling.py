@@ -22,12 +22,18 @@ from attnreg.watching import Watch, watched
 
 
 def configure(method: str, settings: dict[str, Any] | None = None) -> Edit | None:
-    """The edit of a method with some settings of its own; `None` for "none".
+    """The edit of a method, by name, with some settings of its own.
 
-    "prompt-weighting+attention-balance" composes two: a setting goes to each of them that has it.
+    Args:
+        method: a name of `METHODS`, or several joined by "+": "prompt-weighting+attention-balance".
+        settings: name -> value. Of several methods, each that has a setting gets it.
 
-    Raises `AttnregError` for an unknown method, for a setting that no method has, and for methods that change the same
-    part of the model.
+    Returns:
+        What `regulate(pipe, config=...)` and `generate` take; `None` for "none".
+
+    Raises:
+        AttnregError: an unknown method, a setting that no method has, a value out of its range, or methods that change
+            the same part of the model.
     """
     names = _names(method)
     # In a picture's recipe a tuple has become a list.
@@ -97,11 +103,24 @@ def generate(
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
 
-    edit: what regulates it, from `configure` or a config such as `AttentionBalance()`; `None`: nothing.
-    maps: whether the trace keeps where in the picture each target's attention lay (`Trace.seen`), edited or not.
-    watch: told how far the picture is, in place of the progress bar; what it raises ends the picture (`watching`).
-    options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
-    are `None` are left to the pipeline. One side of the picture may be given: the other is the model's own.
+    Args:
+        pipe: a pipeline, from `load_pipeline` or of diffusers.
+        prompt: what to draw.
+        edit: what regulates it, from `configure` or a config such as `AttentionBalance()`. `None`: nothing.
+        seed: of the initial noise, drawn on the CPU.
+        targets: as in `regulate`.
+        adjectives: as in `regulate`.
+        maps: whether the trace keeps where in the picture each target's attention lay (`Trace.seen`), edited or not.
+        watch: told how far the picture is, in place of the progress bar; what it raises ends the picture (`watching`).
+        options: the pipeline's own: num_inference_steps, guidance_scale, negative_prompt, height and width in pixels,
+            and so on. Those that are `None` are left to the pipeline. One side of the picture may be given: the other
+            is the model's own.
+
+    Returns:
+        The picture, its trace, and the seconds that the pipeline's call took.
+
+    Raises:
+        AttnregError: as `regulate`; or the size is none that the model draws.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     given = options_for(pipe, options)

@@ -223,10 +223,20 @@ def _carried(pipe: Any) -> Installation | None:
 def apply_attention_regulation(
     pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True, maps: bool = False
 ) -> Trace:
-    """Regulate every picture a pipeline draws from now on, until `remove_attention_regulation(pipe)`.
+    """Regulate a pipeline until `remove_attention_regulation`; a second call takes the place of the first.
 
-    Arguments are those of `regulate`. Applying again replaces what was applied before. Returns the trace that the
-    calls of the pipeline fill. Raises `AttnregError` before anything is touched.
+    Args:
+        pipe: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
+        config: as in `regulate`.
+        targets: as in `regulate`.
+        adjectives: as in `regulate`.
+        maps: as in `regulate`.
+
+    Returns:
+        The trace that each call of the pipeline fills anew.
+
+    Raises:
+        AttnregError: the pipeline, a layer or a target cannot be regulated. Nothing was touched then.
     """
     installation = Installation(pipe, config, targets, adjectives, maps)
     if previous := installed_on(pipe):
@@ -236,7 +246,14 @@ def apply_attention_regulation(
 
 
 def remove_attention_regulation(pipe: Any) -> None:
-    """Undo `apply_attention_regulation`: the pipeline holds the very objects it held before. Harmless without one."""
+    """Undo `apply_attention_regulation`: the pipeline holds the very objects that it held before.
+
+    Args:
+        pipe: the pipeline. Without a regulation, nothing happens.
+
+    Raises:
+        AttnregError: its denoiser is regulated through another pipeline.
+    """
     if installation := installed_on(pipe):
         installation.remove()
 
@@ -245,19 +262,26 @@ def remove_attention_regulation(pipe: Any) -> None:
 def regulate(
     pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True, maps: bool = False
 ) -> Iterator[Trace]:
-    """`with regulate(pipe) as trace: pipe("a cat and a dog")`: every word of the prompt is heeded inside the block.
-
-    `pipe`: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
-    `targets`: what must be heeded: words or phrases of the prompt ("apple", "blue umbrella", "dog#2"), or token
-    columns; one list for all prompts or a list of lists, one a prompt; by default the prompt's noun phrases.
-    `config`: the edit, or several that were `Composed`; by default `Auto()`, the best that works in this run.
-    `adjectives`: whether the adjectives of phrases found automatically belong to their target.
-    `maps`: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
-    `trace.neglected`); the picture is the same.
+    """Regulate a pipeline inside a block: `with regulate(pipe) as trace: pipe("a cat and a dog")`.
 
     Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
-    Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and in the midst of a picture if
-    a layer that should have been regulated was not.
+
+    Args:
+        pipe: an unmodified diffusers pipeline of a family in `attnreg.attention.families.FAMILIES`.
+        targets: what the picture must show: words or phrases of the prompt ("apple", "blue umbrella", "dog#2" for the
+            second dog), or token columns; one list for all prompts, or a list of lists, one a prompt. `None`: the noun
+            phrases of each prompt.
+        config: the edit, or several that were `Composed`. `None`: `Auto()`, the best that works in this run.
+        adjectives: whether the adjectives of noun phrases found automatically belong to their target.
+        maps: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
+            `trace.neglected`). The picture is the same.
+
+    Yields:
+        The trace of the pipeline's last call, filled while it samples.
+
+    Raises:
+        AttnregError: the pipeline, a layer or a target cannot be regulated; or, in the midst of a picture, a layer that
+            should have been regulated was not.
     """
     installation = Installation(pipe, config, targets, adjectives, maps)
     installation.block = True

@@ -246,8 +246,7 @@ class RegulatedRun:
                 if is_negative(hidden, self.family, self.current, self.waiting):
                     return ()
                 raise
-        # The first call of a picture is for its prompts: what was encoded last of all that fits. Negative prompts that
-        # were encoded on their own, after the others, may be in the same call.
+        # The first call is for its prompts: what was encoded last of all that fits, if not on its own as negative ones.
         for encoding in self.waiting[:: 1 if self.family.negative is None else -1]:
             if (pairs := rows_if_there(hidden, *encoding.texts)) is not None:
                 if encoding.error:

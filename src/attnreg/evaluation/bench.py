@@ -69,16 +69,30 @@ def run(
 ) -> Finished:
     """Bring a run's folder to hold all that a configuration asks for; what it holds already is not done again.
 
-    folder: a path, or what fsspec understands, such as "s3://bucket/run".
-    prompts: in place of those that `config.prompts` name.
-    executor, workers: "ray" draws and judges on so many workers of a Ray cluster (default: one a GPU, or one a core).
-    batch: pictures that a judge sees at a time. download: whether judges may fetch weights from the hub.
-    retry_failed: try again what a method could not draw.
-    say: is told what happens, a line at a time; progress: how far it is, after every picture.
-    open_model, open_judge: in place of pipelines and of `attnreg.measure.judges.JUDGES`.
-
     Killed at any moment and called again, it goes on where it was; several processes of one machine may work on one
-    folder at once. Raises `AttnregError` before anything is drawn for all that can be known then.
+    folder at once.
+
+    Args:
+        config: what to draw and judge.
+        folder: a path, or what fsspec understands, such as "s3://bucket/run".
+        prompts: in place of those that `config.prompts` name.
+        executor: "local", or "ray": a Ray cluster.
+        workers: of Ray; by default one a GPU, or one a core.
+        device: where models and judges run; "auto" takes CUDA, else MPS, else the CPU.
+        batch: pictures that a judge sees at a time.
+        download: whether judges may fetch weights from the hub.
+        retry_failed: whether to try again what a method could not draw.
+        command: the command line, for the run's own account.
+        say: is told what happens, a line at a time.
+        progress: is told how far it is, after every picture.
+        open_model: in place of pipelines.
+        open_judge: in place of `attnreg.measure.judges.JUDGES`.
+
+    Returns:
+        What this sitting did, and what could not be drawn.
+
+    Raises:
+        AttnregError: before anything is drawn, for all that can be known then.
     """
     check_call(folder, executor, workers, batch)
     open_judge = open_judge or Judges(device, download)

@@ -81,11 +81,31 @@ class Config:
         }
 
     def with_these(self, **given: Any) -> Config:
-        """The same, with what is given in the place of what was there."""
+        """The same, with what is given in the place of what was there.
+
+        Args:
+            given: fields and their new values.
+
+        Returns:
+            A new configuration.
+
+        Raises:
+            AttnregError: a value is not as described.
+        """
         return replace(self, **checked(given))
 
     def with_more(self, **given: Any) -> Config:
-        """The same, with what is given added to the lists, and put in the place of everything else."""
+        """The same, with what is given added to the lists, and put in the place of everything else.
+
+        Args:
+            given: fields and their values.
+
+        Returns:
+            A new configuration.
+
+        Raises:
+            AttnregError: a value is not as described.
+        """
         given = checked(given)
         for name, value in given.items():
             before = getattr(self, name)
@@ -157,7 +177,17 @@ def config_of(told: object, where: str) -> Config:
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a YAML file. Raises `AttnregError` if it cannot be read."""
+    """The configuration in a YAML file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        AttnregError: the file cannot be read, or holds something else.
+    """
     told = yaml_of(text_of(path, "a YAML file with a run's configuration", CONFIGURATION.bytes), str(path))
     return config_of(told, str(path))
 

@@ -111,7 +111,14 @@ class Store:
             return [{**_read(body), "text": prompt_of(body).text} for body in _bodies(connection)]
 
     def picture(self, sha: str) -> bytes | None:
-        """The PNG of a record's `picture`; `None` if it is lost or damaged (the next `bench run` draws it again)."""
+        """The picture of a record.
+
+        Args:
+            sha: the record's `picture`.
+
+        Returns:
+            The PNG's bytes; `None` if it is lost or damaged (the next `bench run` draws it again).
+        """
         return self.pictures.get(sha)
 
     def attention(self) -> dict[Cell, dict[str, tuple[float, float]]]:

@@ -27,7 +27,15 @@ def frechet_distance(first: Matrix, second: Matrix) -> float:
     the centred features divided by the root of their number less one: C1 C2 and (A1 A2^T)(A1 A2^T)^T have the same
     eigenvalues but for zeros. Nothing is rounded to a real number, and few pictures are no trouble.
 
-    Raises `AttnregError` for sets of fewer than two pictures or of other channels.
+    Args:
+        first: features of one set, picture by channel.
+        second: of the other, with as many channels.
+
+    Returns:
+        The distance, in the squared units of the features.
+
+    Raises:
+        AttnregError: a set has fewer than two pictures, or the channels differ.
     """
     one, other = check_features(first, second)
     offset = one.mean(0) - other.mean(0)
@@ -43,6 +51,16 @@ def kernel_distance(first: Matrix, second: Matrix) -> float:
 
     On Inception features this is KID, over all pictures at once; it may be slightly negative. Published code means it
     over random subsets: see `kernel_distance_of_subsets`.
+
+    Args:
+        first: features of one set, picture by channel.
+        second: of the other, with as many channels.
+
+    Returns:
+        The squared discrepancy; it has no unit.
+
+    Raises:
+        AttnregError: a set has fewer than two pictures, or the channels differ.
     """
     one, other = check_features(first, second)
     return _unbiased(_cubic(one, one), _cubic(other, other), _cubic(one, other))
@@ -92,6 +110,16 @@ def cmmd(first: Matrix, second: Matrix) -> float:
 
     The features are CLIP's, made unit vectors here. Like the published code, it is the biased estimate: an image meets
     itself in the sums, so equal sets give exactly 0.
+
+    Args:
+        first: features of one set, picture by channel.
+        second: of the other, with as many channels.
+
+    Returns:
+        The discrepancy, times 1000; it has no unit.
+
+    Raises:
+        AttnregError: a set has fewer than two pictures, or the channels differ.
     """
     one, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in check_features(first, second))
     within = _gaussian(one, one).mean() + _gaussian(other, other).mean()

@@ -20,9 +20,25 @@ class Judge(Protocol):
         """Whether it compares with the picture that the unmodified model draws from the same prompt and seed."""
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Raises `AttnregError`, before anything is drawn, if it cannot judge one of the prompts."""
+        """Make sure, before anything is drawn, that it can judge every prompt.
+
+        Args:
+            prompts: those of the pictures to come.
+
+        Raises:
+            AttnregError: it cannot judge one of them.
+        """
 
     def __call__(
         self, pictures: Sequence[Any], prompts: Sequence[Prompt], unmodified: Sequence[Any] | None = None
     ) -> list[Scores]:
-        """The scores of PIL pictures, one dictionary each, in order; `unmodified` are PIL pictures too."""
+        """Judge pictures.
+
+        Args:
+            pictures: PIL pictures.
+            prompts: what each was asked to show.
+            unmodified: what the unmodified model draws from the same prompts and seeds, for judges that compare.
+
+        Returns:
+            The scores of each picture, in order.
+        """

@@ -26,9 +26,17 @@ class Row:
     def open(self, source: Source = None, device: str = "auto", download: bool = False) -> Judge:
         """The judge, ready to score.
 
-        source: see `weights.Source`. download: whether the hub may be asked; otherwise its cache must hold the weights.
+        Args:
+            source: where its weights are: a directory, a hub id, or network -> directory or id. `None`: the ids of the
+                table.
+            device: where its networks run; "auto" takes CUDA, else MPS, else the CPU.
+            download: whether the hub may be asked; otherwise its cache must hold the weights.
 
-        Raises `AttnregError` if a library or weights are missing.
+        Returns:
+            The judge.
+
+        Raises:
+            AttnregError: a library or weights are missing.
         """
         return self.factory(find_weights(source, self.networks, device, download))
 

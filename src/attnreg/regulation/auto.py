@@ -31,6 +31,9 @@ class Auto:
         Args:
             image: which one of the call.
             hindrance: why its start cannot be followed, half a sentence; empty if it can.
+
+        Returns:
+            The method that acts, and why.
         """
         if hindrance:
             return Decision(image, "attention-balance", hindrance)

@@ -102,11 +102,25 @@ class ColumnAttention:
     def gathered(
         self, by_column: Float[Tensor, "image head #pixel column"]
     ) -> Float[Tensor, "image head #pixel target"]:
-        """Numbers of columns, summed over the columns of each target."""
+        """Numbers of columns, summed over the columns of each target.
+
+        Args:
+            by_column: a number a column.
+
+        Returns:
+            A number a target.
+        """
         return by_column if self.columns.alone else by_column @ self.columns.members.unsqueeze(1)
 
     def spread(self, by_target: Float[Tensor, "image head #pixel target"]) -> Float[Tensor, "image head #pixel column"]:
-        """A number a target, handed on to each of its columns."""
+        """Numbers of targets, handed on to each of their columns.
+
+        Args:
+            by_target: a number a target.
+
+        Returns:
+            A number a column.
+        """
         return by_target if self.columns.alone else by_target @ self.columns.members.mT.unsqueeze(1)
 
 
@@ -178,6 +192,9 @@ class LogitEdit(Protocol):
             layer: the layer's name.
             memory: belongs to this layer and this group of images alone: empty at the first step of a run, kept by the
                 caller until its end, filled here.
+
+        Returns:
+            What is added to the logits.
         """
 
 

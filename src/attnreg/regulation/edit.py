@@ -86,13 +86,22 @@ class ProbabilityEdit(Protocol):
         layer: str,
         memory: dict[str, Any],
     ) -> Edited:
-        """The edited softmax of `logits`.
+        """The edited softmax of logits.
 
-        `logits` hold the conditional rows only; `prompts` has one entry per image, all with the same number of targets
-        (their columns may differ); `step` counts the denoising steps from 0. `memory` belongs to this layer and this
-        group of images alone: empty at the first step of a run, kept by the caller until its end, filled here.
+        Args:
+            logits: of the rows of the prompts alone, without those of the negative ones.
+            prompts: one an image, all with the same number of targets; their columns may differ.
+            grid: the map that the pixels form.
+            step: denoising steps before this one.
+            layer: the layer's name.
+            memory: belongs to this layer and this group of images alone: empty at the first step of a run, kept by the
+                caller until its end, filled here.
 
-        Raises `AttnregError` if the shapes of `logits`, `prompts` and `grid` do not fit together.
+        Returns:
+            The probabilities, and what the edit did to them.
+
+        Raises:
+            AttnregError: the shapes of logits, prompts and grid do not fit together.
         """
 
 
@@ -161,10 +170,17 @@ class LatentEdit(Protocol):
     ) -> LatentUpdated:
         """The latent of one image, moved.
 
-        `latent` is the pipeline's own, before the scheduler scales it for the denoiser. `see(z)` runs the denoiser once
-        on `z` and this image's prompt alone, without guidance, with a graph from `z` to the maps. `step` counts the
-        calls of the denoiser from 0 and `total` is their number. `memory` belongs to this image: empty at the first
-        step of a run, kept by the caller until its end.
+        Args:
+            latent: the pipeline's own, before the scheduler scales it for the denoiser.
+            see: runs the denoiser once on a latent and this image's prompt alone, without guidance, with a graph from
+                the latent to the maps.
+            words: the prompt, its targets and where they lie.
+            step: calls of the denoiser before this one.
+            total: how many there will be.
+            memory: belongs to this image: empty at the first step of a run, kept by the caller until its end.
+
+        Returns:
+            The moved latent, and what the move did.
         """
 
 

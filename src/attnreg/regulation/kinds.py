@@ -33,7 +33,15 @@ class Encode(Protocol):
     """Reads a text as the pipeline does."""
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
-        """`masked`: columns that no token of the text may see."""
+        """Encode one text.
+
+        Args:
+            text: any text.
+            masked: columns that no token of the text may see.
+
+        Returns:
+            Its embedding, and which columns are its own.
+        """
 
 
 class Embedded(NamedTuple):
@@ -61,7 +69,16 @@ class EmbeddingEdit(Gated, Protocol):
     """A way to change what the prompt became, before its keys and values are made of it."""
 
     def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
-        """The embedding of one prompt, changed; `None` if there is nothing to change."""
+        """Change what one prompt became.
+
+        Args:
+            embedding: of the prompt.
+            encode: reads other texts as the pipeline does.
+            words: the prompt, its targets and where they lie.
+
+        Returns:
+            What keys and values are made of; `None` if there is nothing to change.
+        """
 
 
 @dataclass(frozen=True)
@@ -89,12 +106,31 @@ class AttentionEdit(Gated, Protocol):
         """Names of the layers, or patterns of them, over the text; those over the picture are their neighbours."""
 
     def over_text(self, logits: Logits, words: Sequence[PromptWords], moment: Moment, memory: dict[str, Any]) -> Edited:
-        """The edited softmax of logits over the text; arguments as in `edit.ProbabilityEdit`."""
+        """The edited softmax of logits over the text.
+
+        Args:
+            logits: of the rows of the prompts alone.
+            words: of each image, its prompt, the targets and where they lie.
+            moment: step, layer and map.
+            memory: as in `edit.ProbabilityEdit`.
+
+        Returns:
+            The probabilities, and what the edit did to them.
+        """
 
     def over_image(
         self, logits: ImageLogits, words: Sequence[PromptWords], moment: Moment
     ) -> Float[Tensor, "image head pixel pixel"]:
-        """The edited softmax of logits over the picture's positions."""
+        """The edited softmax of logits over the picture's positions.
+
+        Args:
+            logits: of the rows of the prompts alone.
+            words: of each image, its prompt, the targets and where they lie.
+            moment: step, layer and map.
+
+        Returns:
+            The probabilities.
+        """
 
 
 @runtime_checkable
@@ -102,7 +138,17 @@ class PredictionEdit(Gated, Protocol):
     """A way to make a prediction of several: the denoiser runs once more for every phrase."""
 
     def phrases(self, words: PromptWords) -> tuple[str, ...]:
-        """The texts that are to be denoised alone. Raises `AttnregError` if they do not suit the settings."""
+        """The texts that are to be denoised alone.
+
+        Args:
+            words: the prompt, its targets and where they lie.
+
+        Returns:
+            One text a further pass of the denoiser.
+
+        Raises:
+            AttnregError: they do not suit the settings.
+        """
 
     def combine(
         self,
@@ -110,7 +156,16 @@ class PredictionEdit(Gated, Protocol):
         unconditional: Float[Tensor, "channel height width"],
         alone: Float[Tensor, "phrase channel height width"],
     ) -> Float[Tensor, "channel height width"]:
-        """One prediction of the whole prompt's, that of no prompt, and those of the phrases."""
+        """Make one prediction of several.
+
+        Args:
+            plain: the denoiser's prediction under the whole prompt.
+            unconditional: under no prompt.
+            alone: under each phrase.
+
+        Returns:
+            What takes the place of the first, before guidance.
+        """
 
 
 class Chosen(NamedTuple):
@@ -151,12 +206,28 @@ class StartEdit(Gated, Protocol):
         """How noisy the picture is when it is read, as a share of the time steps the model was trained with."""
 
     def texts(self, words: PromptWords) -> tuple[str, ...]:
-        """What the picture is read with beside the prompt. Raises `AttnregError` if the targets do not suit."""
+        """What the picture is read with beside the prompt.
+
+        Args:
+            words: the prompt, its targets and where they lie.
+
+        Returns:
+            Other texts.
+
+        Raises:
+            AttnregError: the targets do not suit.
+        """
 
     def stops(self, total: int) -> tuple[int, ...]:
-        """At which of so many steps a start that is followed is denoised: 0 first.
+        """At which steps a start that is followed is denoised.
 
         The given one is denoised in every step up to the last of these.
+
+        Args:
+            total: how many steps the picture takes.
+
+        Returns:
+            Numbers of steps, 0 first.
         """
 
     def choose(
@@ -165,7 +236,16 @@ class StartEdit(Gated, Protocol):
         follow: Callable[[Float[Tensor, "*latent"]], Guess],
         words: PromptWords,
     ) -> Chosen:
-        """The start of one image. `follow(z)` denoises z some way down and tells what comes of it."""
+        """Choose the noise that one image begins with.
+
+        Args:
+            latent: the given one.
+            follow: denoises a noise some way down and tells what comes of it.
+            words: the prompt, its targets and where they lie.
+
+        Returns:
+            The noise, and what it was chosen from.
+        """
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ Check = Callable[[str, object], object]
 
 
 def setting(default: object, check: Check, help: str) -> Any:
-    """A dataclass field whose metadata hold `help`, one line for a command line, and `check`."""
+    """A dataclass field that explains and checks itself.
+
+    Args:
+        default: its value where none is given.
+        check: takes the field's name and what came; returns the value in its proper type, or raises `AttnregError`.
+        help: what it means, in one line, for the command line and the reference.
+
+    Returns:
+        The field.
+    """
     return field(default=default, metadata={"help": help, "check": check})
 
 
@@ -35,7 +44,16 @@ def check_settings(config: Any) -> None:
 
 
 def number(low: float = -math.inf, high: float = math.inf, *, above_low: bool = False) -> Check:
-    """Accepts finite numbers from `low` (itself only unless `above_low`) to `high`; `True` and `False` are none."""
+    """Accepts finite numbers; `True` and `False` are none.
+
+    Args:
+        low: the least.
+        high: the largest.
+        above_low: whether the least itself is refused.
+
+    Returns:
+        A check for `setting`.
+    """
     span = f"{'above' if above_low else 'of at least'} {low:g}" + ("" if math.isinf(high) else f" and at most {high:g}")
 
     def check(name: str, value: object) -> float:
@@ -51,7 +69,15 @@ def number(low: float = -math.inf, high: float = math.inf, *, above_low: bool = 
 
 
 def whole_number(low: int, high: int) -> Check:
-    """Accepts integers from `low` to `high`; 20.0 is refused, since 20.5 would have to be."""
+    """Accepts integers; 20.0 is refused, since 20.5 would have to be.
+
+    Args:
+        low: the least.
+        high: the largest.
+
+    Returns:
+        A check for `setting`.
+    """
 
     def check(name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -67,7 +93,18 @@ def whole_number(low: int, high: int) -> Check:
 
 
 def yes_or_no(name: str, value: object) -> bool:
-    """Accepts `True` and `False`."""
+    """A check for `setting` that accepts `True` and `False`.
+
+    Args:
+        name: the setting's.
+        value: what came.
+
+    Returns:
+        The value.
+
+    Raises:
+        AttnregError: it is something else.
+    """
     if not isinstance(value, bool):
         raise AttnregError(
             f"{name}: expected true or false, got {told(value)} ({type(value).__name__}); write one of them"
@@ -76,7 +113,15 @@ def yes_or_no(name: str, value: object) -> bool:
 
 
 def numbers(low: float = -math.inf, high: float = math.inf) -> Check:
-    """Accepts a sequence of finite numbers from `low` to `high`, or none at all."""
+    """Accepts a sequence of finite numbers, or none at all.
+
+    Args:
+        low: the least that each may be.
+        high: the largest.
+
+    Returns:
+        A check for `setting`.
+    """
     one = number(low, high)
 
     def check(name: str, value: object) -> tuple[float, ...]:
@@ -122,13 +167,28 @@ def layer_patterns(name: str, value: object) -> tuple[str, ...]:
 
 
 def in_window(start: float, end: float) -> Any:
-    """The setting of the steps in which an edit acts, with its default."""
+    """The setting of the steps in which an edit acts.
+
+    Args:
+        start: its default beginning, a fraction of the steps.
+        end: its default end.
+
+    Returns:
+        The field.
+    """
     help = "regulate from the first to the second fraction of the steps, half-open"
     return setting((start, end), window_of_steps, help)
 
 
 def in_layers(pattern: str) -> Any:
-    """The setting of the layers in which an edit acts, with its default."""
+    """The setting of the layers in which an edit acts.
+
+    Args:
+        pattern: its default: a name or pattern, "auto" or "all".
+
+    Returns:
+        The field.
+    """
     help = "layers by name, such as up_blocks.1 or up_blocks.*; auto: the model family's own choice, all: every one"
     return setting((pattern,), layer_patterns, help)
 

@@ -176,14 +176,20 @@ def prompt_set(
 ) -> tuple[Prompt, ...]:
     """The prompts of a name or path; the same arguments and files give the same prompts, always.
 
-    name: "attend-and-excite", of some sets with parts ("attend-and-excite:objects,articles"); "unseen-pairs", perhaps
-    with another model directory than the bundled one ("unseen-pairs:/path"); "geneval:/path" and the other rows that
-    read a published file; or the path of a file of your own: .txt, .csv, .tsv, .jsonl, .json.
-    seed: decides colours and other chances of the set, the halves and which are taken where not all are.
-    half: "development" or "test" (`halves`); taken before the limit. limit: at most so many (`fewer`).
-    find_things: give prompts whose set does not list its things those found as noun phrases (`with_things`).
+    Args:
+        name: "attend-and-excite", of some sets with parts ("attend-and-excite:objects,articles"); "unseen-pairs",
+            perhaps with another model directory than the bundled one ("unseen-pairs:/path"); "geneval:/path" and the
+            other rows that read a published file; or the path of a file of your own: .txt, .csv, .tsv, .jsonl, .json.
+        seed: decides colours and other chances of the set, the halves, and which are taken where not all are.
+        limit: at most so many (`fewer`).
+        half: "development" or "test" (`halves`); taken before the limit.
+        find_things: whether prompts whose set does not list its things are given those found as noun phrases.
 
-    Raises `AttnregError` for a name that is neither, and for a file that is not as it should be.
+    Returns:
+        The prompts, in the set's order.
+
+    Raises:
+        AttnregError: the name is neither, or a file is not as it should be.
     """
     prompts = _resolve(name, seed)
     if half is not None:

@@ -24,6 +24,13 @@ def halves(prompts: Sequence[Prompt], seed: int = 0) -> Halves:
     Prompts of the same words, in whatever order ("a cat and a dog", "a dog and a cat", the swapped captions of
     ABC-6K), go to the same half: else the test would hold what was tuned on. Which half a prompt goes to depends on
     the seed and on which prompts the set has, not on their order; so split first, and take fewer afterwards.
+
+    Args:
+        prompts: the whole set.
+        seed: of the lot.
+
+    Returns:
+        The development half, which settings are chosen on, and the test half.
     """
     alike: dict[tuple[str, ...], list[Prompt]] = {}
     for prompt in prompts:
@@ -48,8 +55,18 @@ def halves(prompts: Sequence[Prompt], seed: int = 0) -> Halves:
 def fewer(prompts: Sequence[Prompt], limit: int, seed: int = 0) -> tuple[Prompt, ...]:
     """So many of the prompts, drawn from the seed, each category with its share (to one prompt), in the set's order.
 
-    Of one set and seed, a smaller choice is part of every larger one: raising the limit keeps what was drawn. All of
-    them if there are no more. Raises `AttnregError` for a limit below 1.
+    Of one set and seed, a smaller choice is part of every larger one: raising the limit keeps what was drawn.
+
+    Args:
+        prompts: the set, or a half of it.
+        limit: how many to take.
+        seed: of the lot.
+
+    Returns:
+        So many prompts; all of them if there are no more.
+
+    Raises:
+        AttnregError: the limit is below 1.
     """
     if limit < 1:
         raise AttnregError(f"expected a limit of 1 or more prompts, got {limit}; leave it out to take all")
