@@ -15,7 +15,7 @@ from PIL.Image import Image
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
-from attnreg.report.embedding import heat
+from attnreg.plot.heat import heat
 from attnreg.sampling import configure, generate
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"

@@ -24,7 +24,7 @@ import attnreg.doctor
 import attnreg.studio
 import tiny
 from attnreg.attention.calls.edits import edits_of
-from attnreg.attention.regulate import Installation
+from attnreg.attention.installation import Installation
 from attnreg.cli import cli, main
 from attnreg.evaluation.config import Config
 from attnreg.measure import pocket_weights

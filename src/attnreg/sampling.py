@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from attnreg.attention.calls.edits import Unedited, edits_of
-from attnreg.attention.regulate import Edit, Targets, regulate
+from attnreg.attention.installation import Edit, Targets
+from attnreg.attention.regulate import regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting
 from attnreg.models.defaults import check_size, options_for

@@ -15,7 +15,7 @@ from PIL import Image
 
 from attnreg.account import account, acted, marks
 from attnreg.attention.families import tokenizer_of
-from attnreg.attention.regulate import Edit
+from attnreg.attention.installation import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
 from attnreg.models.defaults import denoiser_of, options_for

@@ -16,7 +16,7 @@ from diffusers import (
 
 import tiny
 from attnreg import AttnregError, configure, regulate
-from attnreg.attention.regulate import Installation
+from attnreg.attention.installation import Installation
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.best_start import BestStart

@@ -22,7 +22,7 @@ from attnreg import (
     remove_attention_regulation,
 )
 from attnreg.attention.families import family_of, select_layers
-from attnreg.attention.regulate import Installation
+from attnreg.attention.installation import Installation
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.regulation.balance import AttentionBalance
 from attnreg.regulation.settings import layer_patterns

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnreg.account import account, acted
-from attnreg.attention.regulate import Edit, Targets
+from attnreg.attention.installation import Edit, Targets
 from attnreg.plot.explained import chosen, figure
 from attnreg.sampling import generate
 from attnreg.trace import Sample, Seen
