@@ -20,7 +20,7 @@ DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seed
 """What comes from outside, and what goes there."""
 TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "plot", "report")
 LOWER = (*CORE, "attention", "methods", "sampling")
-JUDGING = ("measure", "records", "statistics")
+JUDGING = ("measure", "records", "statistics", "significance")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "shown": (),
@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipe": (*DOORS, "types", "png"),
     "plot": ("types",),
     "records": (),
-    "statistics": (*DOORS, "types", "records"),
+    "significance": DOORS,
+    "statistics": (*DOORS, "types", "records", "significance"),
     "report": (*DOORS, "types", "records", "statistics"),
     "attention": CORE,
     "methods": ("errors", *CORE),

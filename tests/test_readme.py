@@ -1,4 +1,4 @@
-"""The Python of the README and of docs/usage.md runs as it stands, with the bundled model."""
+"""The Python of the README and of the pages runs as it stands, with the bundled model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnreg.report.tables import into_readme
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/usage.md", 2)])
+@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/usage.md", 2), ("docs/extending.md", 1)])
 def test_python_blocks_run(page: str, least: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= least
