@@ -78,7 +78,7 @@ def relinked(text: str, source: Path, page: Path, sources: dict[Path, Path], wro
 def with_blank_lines(text: str) -> str:
     """The text with blank lines around each fence, and before each list and table that follows a paragraph directly.
 
-    Python-Markdown reads them as part of the paragraph otherwise; GitHub does not.
+    Python-Markdown reads them as part of the paragraph otherwise, and knows no escaped "<"; GitHub does both.
     """
     lines: list[str] = []
     fence = ""
@@ -94,7 +94,7 @@ def with_blank_lines(text: str) -> str:
         if after_fence or (marks and before.strip()) or (BLOCK.match(line) and in_paragraph):
             lines.append("")
         fence = marks[0] if marks else ""
-        lines.append(line)
+        lines.append(line.replace("\\<", "&lt;"))
     return "\n".join(lines)
 
 

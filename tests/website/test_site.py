@@ -52,6 +52,7 @@ def test_pages_are_gathered_with_their_links_changed(tmp_path: Path) -> None:
 
 
 def test_blocks_get_their_blank_lines() -> None:
+    assert with_blank_lines("p \\< 0.001\n```\n\\<\n```") == "p &lt; 0.001\n\n```\n\\<\n```"
     text = "words:\n- a\n- b\n```sh\n- not a list\n```\nmore\n| a |\n| - |"
     assert with_blank_lines(text) == "words:\n\n- a\n- b\n\n```sh\n- not a list\n```\n\nmore\n\n| a |\n| - |"
     assert with_blank_lines(with_blank_lines(text)) == with_blank_lines(text)
