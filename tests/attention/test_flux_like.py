@@ -16,7 +16,7 @@ import tiny_single_stream
 import tiny_transformers
 from attnreg import AttentionBalance, AttnregError, regulate
 from attnreg.attention.families.refused import REFUSED
-from attnreg.types import Trace
+from attnreg.trace import Trace
 
 PROMPT = "a cat and a blue balloon"
 PICTURE = Image.new("RGB", (64, 64), (90, 140, 200))
