@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 
 from attnreg.attention.regulate import regulate
 from attnreg.measure.asked import Prompt
@@ -25,6 +26,15 @@ class Drawn(NamedTuple):
     prompt: Prompt
     seed: int
     picture: Any
+
+
+def untrained_vae() -> AutoencoderKL:
+    """A small autoencoder that halves the picture three times, for pipelines whose denoiser alone is measured."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32,) * 4,
+    ).eval()
 
 
 def drawn(

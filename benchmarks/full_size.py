@@ -15,11 +15,12 @@ import time
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
+from diffusers import DDIMScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
 from transformers import T5Config, T5EncoderModel
 
 from attnreg.attention.regulate import regulate
 from attnreg.evaluation.spelling import edit_of
+from benchmarks.drawing import untrained_vae
 from training.tokenizer import new_t5_tokenizer
 
 PROMPT = "a frog and a blue crown"
@@ -43,11 +44,7 @@ def full_size(blocks: int = 28) -> PixArtSigmaPipeline:
         transformer=transformer.eval(),
         text_encoder=T5EncoderModel(text).eval(),
         tokenizer=tokenizer,
-        vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(32,) * 4,
-        ).eval(),
+        vae=untrained_vae(),
         scheduler=DDIMScheduler(),
     )
 

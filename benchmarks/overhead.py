@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from attnreg.attention.regulate import regulate
@@ -23,6 +23,7 @@ from attnreg.evaluation.spelling import edit_of
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import ProbabilityEdit
 from benchmarks.cost import operations
+from benchmarks.drawing import untrained_vae
 from training.tokenizer import new_tokenizer
 
 PROMPT = "a frog and a blue crown"
@@ -51,11 +52,7 @@ def full_size() -> StableDiffusionPipeline:
         unet=UNet2DConditionModel(sample_size=SIDE, attention_head_dim=8, cross_attention_dim=768).eval(),
         text_encoder=CLIPTextModel(text).eval(),
         tokenizer=tokenizer,
-        vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(32,) * 4,
-        ).eval(),
+        vae=untrained_vae(),
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,

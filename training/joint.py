@@ -225,7 +225,7 @@ def train(
     """Train for so many minutes (added up over resumed runs); returns the moving average of the weights.
 
     sets: pictures of each kind in `SHARES`, their latents of variance 1, with their layouts. `compiled`: a minute of
-    compiling first, a fifth less time a step then.
+    compiling first, less time a step then.
 
     The velocity of rectified flow is predicted, `noise - picture`, at `(1 - s) picture + s noise`; the middle of the
     denoiser has to tell the layout too. Captions are dropped in 10 % of the pictures, for guidance.

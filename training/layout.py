@@ -1,8 +1,8 @@
 """What lies in each cell of the latent, as the scene that was drawn tells: a second aim for the joint denoiser.
 
-A transformer learns to draw slowly from the velocity alone. Where its middle layers have also to say what stands where,
-it learns sooner (Yu et al., 2025, arXiv:2410.06940, let them agree with the features of a vision model; here the scene
-itself is known). The head that says it is thrown away after training.
+A transformer learns to draw slowly from the velocity alone. Yu et al. (2025, arXiv:2410.06940) found that it learns
+sooner where its middle layers have to agree with the features of a vision model as well; here the scene itself is
+known, and they have to say what stands where. The head that says it is thrown away after training.
 """
 
 from __future__ import annotations

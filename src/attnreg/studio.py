@@ -26,7 +26,7 @@ from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, ver
 from attnreg.records import UNMODIFIED
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
-from attnreg.targets import Found, look_for_targets
+from attnreg.targets import FoundTargets, look_for_targets
 from attnreg.trace import Sample
 from attnreg.types import AttnregError, Target
 from attnreg.watching import Watch
@@ -75,7 +75,9 @@ class Session:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
         named = edit or targets
-        found = look_for_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if named else Found(())
+        found = (
+            look_for_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if named else FoundTargets(())
+        )
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.

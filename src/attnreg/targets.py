@@ -56,7 +56,7 @@ def find_targets(
     return targets_in(_encode(prompt, tokenizer, max_length), targets, adjectives)
 
 
-class Found(NamedTuple):
+class FoundTargets(NamedTuple):
     """The targets of a prompt, and what is to be said of what is none."""
 
     targets: tuple[Target, ...]
@@ -66,7 +66,7 @@ class Found(NamedTuple):
 
 def look_for_targets(
     prompt: str, tokenizer: Any, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
-) -> Found:
+) -> FoundTargets:
     """As `find_targets`, for who shows the notes himself: nothing is warned of."""
     return _found(_encode(prompt, tokenizer, None), targets, adjectives)
 
@@ -79,12 +79,12 @@ def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjective
     return found.targets
 
 
-def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool) -> Found:
+def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool) -> FoundTargets:
     if targets is None:
         return _automatic(encoded, adjectives)
     named = tuple(_one(encoded, spec) for spec in targets)
     _refuse_overlap(encoded, named)
-    return Found(named)
+    return FoundTargets(named)
 
 
 def nothing_found(prompt: str) -> str:
@@ -174,7 +174,7 @@ def _spans(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> tuple[
     return tuple(None if mask else (start, end) for (start, end), mask in zip(offsets, special, strict=True))
 
 
-def _automatic(encoded: Encoded, adjectives: bool) -> Found:
+def _automatic(encoded: Encoded, adjectives: bool) -> FoundTargets:
     found: list[Target] = []
     left_out: list[str] = []
     phrases = find_phrases(encoded.prompt)
@@ -202,7 +202,7 @@ def _automatic(encoded: Encoded, adjectives: bool) -> Found:
             f"not regulated, since the text encoder's {len(encoded.ids)} tokens do not hold them: "
             f"{', '.join(left_out)}; shorten the prompt"
         )
-    return Found(tuple(found), tuple(notes))
+    return FoundTargets(tuple(found), tuple(notes))
 
 
 def _one(encoded: Encoded, spec: TargetSpec) -> Target:

@@ -44,6 +44,21 @@ def test_a_start_that_is_kept_under_flow_matching_is_followed_once(name: str, gu
     assert sorted(rows) == sorted([each] * 6 + [3])
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_a_kept_start_has_the_bits_of_another_backend() -> None:
+    """What is looked at on the way is asked of torch's own function; what the pipeline is handed back is not."""
+    pipe = tiny_transformers.FAMILIES["FLUX"]()
+    for module in pipe.transformer.modules():
+        if hasattr(module, "processor"):
+            module.processor._attention_backend = "flex"
+    options = OPTIONS["FLUX"] | {"num_inference_steps": 3, "output_type": "latent"}
+    plain = pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options).images
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        kept = pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options).images
+    assert trace.starts[0].spared
+    assert torch.equal(kept, plain)
+
+
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_another_start_under_flow_matching_is_drawn_as_the_pipeline_draws_it(name: str) -> None:
     """Drawn from the latents that were chosen, the unmodified model makes the same picture."""

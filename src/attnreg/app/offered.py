@@ -14,7 +14,7 @@ from attnreg.models.about import About, about
 from attnreg.models.defaults import Defaults, defaults_of
 from attnreg.models.load import folder_of, load_pipeline
 from attnreg.studio import Session
-from attnreg.targets import Found, look_for_targets
+from attnreg.targets import FoundTargets, look_for_targets
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Offered:
         folder = folder_of(self.model)
         return folder.exists() and str(folder.resolve()) == model
 
-    def targets(self, prompt: str, targets: list[str] | None, adjectives: bool) -> Found:
+    def targets(self, prompt: str, targets: list[str] | None, adjectives: bool) -> FoundTargets:
         """The targets of a prompt. Raises `AttnregError` for words that the model was never taught, too."""
         if self.about:
             self.about.check_words(prompt)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, is_negative, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, are_denoised_apart, check_caller, is_negative, same
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -121,7 +121,7 @@ class RegulatedRun:
                 if acting:
                     raise
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
-            apart = self.family.has_negative_calls and len(self.waiting) > 1
+            apart = are_denoised_apart(self.family, self.waiting)
             call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
             if "attention" in acting:
                 time = time._replace(noise=call.noise(self.pipe.scheduler))

@@ -22,7 +22,7 @@ from attnreg.evaluation.plan import (
     unmodified_of,
     with_unmodified,
 )
-from attnreg.evaluation.progress import Progress
+from attnreg.evaluation.progress import RunProgress
 from attnreg.evaluation.store import Cell, Failed
 from attnreg.evaluation.tasks import Batch, Executor, OpenJudge, OpenModel, Refused
 from attnreg.measure.asked import Prompt
@@ -150,7 +150,7 @@ def _draw(ledger: Ledger, crew: Executor, todo: Sequence[Cell], say: Say, progre
     known: dict[str, list[float]] = {}
     for cell, (_, seconds) in there.items():
         known.setdefault(cell.method, []).append(seconds)
-    account = Progress.of([cell.method for cell in missing], known, crew.workers)
+    account = RunProgress.of([cell.method for cell in missing], known, crew.workers)
     drawn = 0
     for cell, outcome in crew.draw(ledger.claimed(missing)):
         if isinstance(outcome, Refused):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """The account of one sitting's drawing: what is left, at the pace of each method so far."""
 
     left: dict[str, int]
@@ -22,12 +22,14 @@ class Progress:
     began: float = field(default_factory=time.monotonic)
 
     @staticmethod
-    def of(todo: Iterable[str], known: Mapping[str, list[float]], workers: int) -> Progress:
+    def of(todo: Iterable[str], known: Mapping[str, list[float]], workers: int) -> RunProgress:
         """todo: the method of each picture to be drawn. known: method -> seconds of pictures drawn before."""
         left: dict[str, int] = {}
         for method in todo:
             left[method] = left.get(method, 0) + 1
-        return Progress(left, {name: list(times) for name, times in known.items()}, workers, total=sum(left.values()))
+        return RunProgress(
+            left, {name: list(times) for name, times in known.items()}, workers, total=sum(left.values())
+        )
 
     def note(self, method: str, seconds: float | None) -> None:
         """One more is drawn, or could not be (`None`)."""

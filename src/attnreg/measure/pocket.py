@@ -28,7 +28,7 @@ SIDE = 128
 
 
 @dataclass(frozen=True)
-class Seen:
+class Recognised:
     """A thing in a picture."""
 
     noun: str
@@ -84,9 +84,9 @@ class PocketJudge:
         self.check(prompts)
         return [scores(prompt, seen) for prompt, seen in zip(prompts, self.see(pictures), strict=True)]
 
-    def see(self, pictures: Sequence[Any]) -> list[list[Seen]]:
+    def see(self, pictures: Sequence[Any]) -> list[list[Recognised]]:
         """The things in each PIL picture, the surest first."""
-        found: list[list[Seen]] = []
+        found: list[list[Recognised]] = []
         for start in range(0, len(pictures), self.batch):
             heat, colour = self.maps(pictures[start : start + self.batch])
             found += [self._peaks(one, hues) for one, hues in zip(heat, colour, strict=True)]
@@ -126,7 +126,7 @@ class PocketJudge:
         pixels = torch.from_numpy(np.stack([np.asarray(row) for row in rows])).permute(0, 3, 1, 2)
         return pixels.to(self.device).float().div_(127.5).sub_(1)
 
-    def _peaks(self, heat: Float[Tensor, "noun y x"], colour: Float[Tensor, "colour y x"]) -> list[Seen]:
+    def _peaks(self, heat: Float[Tensor, "noun y x"], colour: Float[Tensor, "colour y x"]) -> list[Recognised]:
         strongest, which = heat.max(dim=0)
         crest = F.max_pool2d(strongest[None, None], APART, stride=1, padding=APART // 2)[0, 0]
         seen = []
@@ -134,7 +134,7 @@ class PocketJudge:
             hues = colour[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(dim=(1, 2)).tolist()
             named = dict(zip(self.colours, hues, strict=True))
             seen.append(
-                Seen(
+                Recognised(
                     self.nouns[int(which[y, x])], float(strongest[y, x]), (x + 0.5) * STRIDE, (y + 0.5) * STRIDE,
                     max(named, key=lambda name: named[name]), named,
                 )
@@ -190,7 +190,7 @@ _SIDES = {
 }
 
 
-def scores(prompt: Prompt, seen: Sequence[Seen]) -> Scores:
+def scores(prompt: Prompt, seen: Sequence[Recognised]) -> Scores:
     """What of the prompt was seen.
 
     - "all things": every thing is there, each as often as asked for (at least); "things": the share of them.
@@ -201,7 +201,7 @@ def scores(prompt: Prompt, seen: Sequence[Seen]) -> Scores:
     """
     wanted = [thing for thing in prompt.things for _ in range(thing.count)]
     left = list(seen)
-    there: list[Seen | None] = []
+    there: list[Recognised | None] = []
     # Coloured things choose first, the one nearest to their colour: "a car and a red car" must not take the red one.
     wanted.sort(key=lambda one: one.colour is None)
     for thing in wanted:
@@ -229,7 +229,7 @@ def scores(prompt: Prompt, seen: Sequence[Seen]) -> Scores:
     return out
 
 
-def _holds(prompt: Prompt, relation: Relation, seen: Sequence[Seen]) -> bool:
+def _holds(prompt: Prompt, relation: Relation, seen: Sequence[Recognised]) -> bool:
     first, second = (
         next((one for one in seen if one.noun == prompt.things[index].noun), None)
         for index in (relation.first, relation.second)

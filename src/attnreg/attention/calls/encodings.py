@@ -170,6 +170,13 @@ def is_negative(hidden: Embeddings, family: Family, current: Encoding, encodings
     return family.apart and negative is not None and bool(rows_if_there(hidden, negative, None))
 
 
+def are_denoised_apart(family: Family, encodings: Sequence[Encoding]) -> bool:
+    """Whether what was encoded for a picture holds negative prompts that are denoised in calls of their own."""
+    if family.negative is None:
+        return len(encodings) > 1
+    return family.apart and any(one.texts.negative is not None for one in encodings)
+
+
 def same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal, whatever their type."""
     return first.shape == second.shape and torch.equal(first, second.to(first))

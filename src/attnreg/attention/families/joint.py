@@ -70,6 +70,16 @@ def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
     return Grid(latent.shape[-2] // height, latent.shape[-1] // width)
 
 
+def asked_by_picture(
+    family: Family, layer: str, sizes: tuple[int, int], grid: Grid, pixels: int, text: int, first: int
+) -> Places:
+    """The places of a call in which the picture alone asks: its own tokens and the text's, which begin at `first`."""
+    if sizes != (pixels, text + pixels):
+        expected = f"from {pixels} tokens of the picture to these and {text} of the text"
+        raise not_of_the_kind(family, layer, expected, *sizes)
+    return Places(slice(0, grid.pixels), first, grid)
+
+
 @dataclass(frozen=True)
 class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import Family, Places, TextColumns, not_of_the_kind
-from attnreg.attention.families.joint import Joint, QwenImage, patches
+from attnreg.attention.families.joint import Joint, QwenImage, asked_by_picture, patches
 from attnreg.types import Grid
 
 
@@ -135,7 +135,7 @@ class Prx(Joint):
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries; the text comes first among the keys."""
         grid, pixels = self.picture(arguments, denoiser)
-        return _asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), 0)
+        return asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), 0)
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,7 @@ class Nucleus(QwenImage):
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries; the text comes last among the keys."""
         grid, pixels = self.picture(arguments, denoiser)
-        return _asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), pixels)
-
-
-def _asked_by_picture(
-    family: Family, layer: str, sizes: tuple[int, int], grid: Grid, pixels: int, text: int, first: int
-) -> Places:
-    if sizes != (pixels, text + pixels):
-        expected = f"from {pixels} patches of the picture to these and {text} tokens of the text"
-        raise not_of_the_kind(family, layer, expected, *sizes)
-    return Places(slice(0, grid.pixels), first, grid)
+        return asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), pixels)
 
 
 MIXED: tuple[Family, ...] = (

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns, not_of_the_kind
-from attnreg.attention.families.joint import Joint, grid_of
+from attnreg.attention.families.family import Family, Places, TextColumns
+from attnreg.attention.families.joint import Joint, asked_by_picture, grid_of
 from attnreg.types import AttnregError, Grid
 
 
@@ -96,11 +96,8 @@ class QwenImage21(Joint):
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries are the picture's; the text's columns come first."""
-        grid, pictures = self.picture(arguments, denoiser)
-        if queries != pictures or keys != self.keys(arguments):
-            expected = f"from {pictures} tokens of the picture to these and {self.tokens(arguments)} of the text"
-            raise not_of_the_kind(self, layer, expected, queries, keys)
-        return Places(slice(None), 0, grid)
+        grid, pixels = self.picture(arguments, denoiser)
+        return asked_by_picture(self, layer, (queries, keys), grid, pixels, self.tokens(arguments), 0)
 
 
 SINGLE_STREAM: tuple[Family, ...] = (

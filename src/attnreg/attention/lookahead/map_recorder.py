@@ -82,7 +82,8 @@ class MapRecorder:
         Of each layer over the text alone, of whatever size, without a graph; needs no `ready`. beside: what other
         layers do meanwhile.
         """
-        with self.layers.acting({**(beside or {}), **self._acts(call)}):
+        acts = {name: act._replace(only_looks=True) for name, act in self._acts(call).items()}
+        with self.layers.acting({**(beside or {}), **acts}):
             seen, output = self._pass(call, arguments, rows)
         grids = {name: self.grids.get(name) or map_of(seen[name].shape[1], call.latent) for name in self.text}
         if odd := [name for name, grid in grids.items() if grid is None]:
