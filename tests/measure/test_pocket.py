@@ -14,7 +14,7 @@ from PIL import Image
 
 from attnreg.measure.asked import Prompt, Relation, Thing
 from attnreg.measure.judge import Judge
-from attnreg.measure.pocket import APART, SURE, PocketDistance, PocketJudge, Seen, pocket_judge, scores
+from attnreg.measure.pocket import APART, SURE, PocketDistance, PocketJudge, Recognised, pocket_judge, scores
 from attnreg.measure.pocket_network import STRIDE, Spotter
 from attnreg.types import AttnregError
 from training import words
@@ -24,8 +24,8 @@ from training.render import compose, draw
 COLOURS = tuple(words.COLOURS)
 
 
-def seen(noun: str, colour: str = "red", x: float = 60, y: float = 60, confidence: float = 0.9) -> Seen:
-    return Seen(noun, confidence, x, y, colour, {name: 0.9 if name == colour else 0.01 for name in COLOURS})
+def seen(noun: str, colour: str = "red", x: float = 60, y: float = 60, confidence: float = 0.9) -> Recognised:
+    return Recognised(noun, confidence, x, y, colour, {name: 0.9 if name == colour else 0.01 for name in COLOURS})
 
 
 # --- scores -------------------------------------------------------------------------------------------------------
