@@ -17,8 +17,8 @@ from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
 from attnreg.attention.layers.correction import Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
-from attnreg.regulation.bias_effect import BiasEffect
-from attnreg.regulation.columns import LogitEdit, check_prompts, columns_of
+from attnreg.regulation.bias_effect import BiasEffect, Masses
+from attnreg.regulation.columns import LogitEdit, TextEdit, check_prompts, columns_of
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
 from attnreg.types import AttnregError, Logits, Measured, Probabilities, Trace
@@ -59,6 +59,7 @@ class Attending:
         self.family, self.denoiser = family, denoiser
         self.edits, self.trace = edits, trace
         self.corrects = isinstance(edits.logits, LogitEdit)
+        self.whole_text = isinstance(edits.logits, TextEdit) and edits.logits.whole_text
         """Asked once: to ask for a protocol takes as long as an operation of a small layer."""
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
@@ -122,7 +123,8 @@ class Attending:
 
         edit: Any = self.edits.logits
         if self.corrects:
-            return self._corrected(edit, layer, places, query, key, value, *args, **kwargs)
+            tokens = self.family.tokens(call.arguments) if self.whole_text else None
+            return self._corrected(edit, layer, places, tokens, query, key, value, *args, **kwargs)
 
         def edited(logits: Logits) -> Probabilities:
             parts, start = [], 0
@@ -152,32 +154,39 @@ class Attending:
         edit: LogitEdit,
         layer: str,
         places: Places,
+        tokens: int | None,
         query: Tensor,
         key: Tensor,
         value: Tensor,
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """The attention of one layer over the text, corrected by what an edit adds to the targets' logits."""
-        parts = []
+        """The attention of one layer over the text, corrected by what an edit adds to the logits of its columns.
+
+        These are the targets', or all of a text of so many tokens.
+        """
+        parts, told = [], [list[Masses]() for _ in self.groups]
         for index, group in enumerate(self.groups):
             prompts = tuple(one.columns for one in group.words)
             check_prompts(prompts, len(group.images), key.shape[-2] - places.text)
-            columns = columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
-            note = partial(self._note, layer, group.images)
-            part = Part(group.rows, places.queries, columns, places.grid, note)
+            exact = torch.promote_types(query.dtype, torch.float32)
+            columns = columns_of(prompts, places.text, exact, query.device, tokens)
+            note = partial(self._note, layer, group.images, told[index])
+            part = Part(group.rows, places.queries, columns, places.grid, note, by_head=tokens is not None)
             memory = self.memory.setdefault((layer, index), {})
             bias = partial(edit.bias, step=self.time.step, layer=layer, memory=memory)
             parts.append((part, bias))
-        return attend_corrected(parts, query, key, value, *args, **kwargs)
+        output = attend_corrected(parts, query, key, value, *args, **kwargs)
+        for group, masses in zip(self.groups, told, strict=True):
+            self.trace.note(self.time.step, layer, group.images, places.grid, Masses.of_all_heads(masses))
+        return output
 
-    def _note(self, layer: str, images: list[int], change: BiasEffect) -> None:
-        """Tell the trace what an edit did."""
-        grid = change.attention.grid
-        self.trace.note(self.time.step, layer, images, grid, change.measure())
+    def _note(self, layer: str, images: list[int], told: list[Masses], change: BiasEffect) -> None:
+        """Keep what an edit did; of maps the trace adds up those of some heads each, as it does those of steps."""
+        told.append(change.measure())
         if self.trace.keeps_maps:
             before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
-            self.trace.note_maps(layer, images, grid, before, after)
+            self.trace.note_maps(layer, images, change.attention.grid, before, after)
 
     def _places(self, layer: str, call: Call, query: Tensor, key: Tensor) -> Places:
         return self.family.places(layer, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])

@@ -77,6 +77,8 @@ class Family:
     negative: int | None = 1
     """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
 
+    together: bool = False
+    """Whether one softmax is over text and picture, so that the text can be heard more at the picture's cost."""
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
 
@@ -104,6 +106,10 @@ class Family:
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """How many keys the attention call over the text has; `None`: it is the layer's first."""
         return None
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """How many columns the text fills among the keys."""
+        return int(arguments[self.text].shape[-2])
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Where picture and text lie in a layer's attention call of so many queries and keys.

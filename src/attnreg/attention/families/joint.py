@@ -24,6 +24,7 @@ class Joint(Family):
     """What the whole name of a layer matches."""
     text_first: bool = True
     """Whether the text's tokens come before the picture's."""
+    together: bool = True
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module attends over text and picture together."""
@@ -36,10 +37,6 @@ class Joint(Family):
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The map of the picture that is drawn, and the tokens of all pictures: references may follow it."""
         raise NotImplementedError
-
-    def tokens(self, arguments: Mapping[str, Any]) -> int:
-        """How many columns the text fills among the keys."""
-        return int(arguments[self.text].shape[-2])
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """The picture's positions and the text's columns, in the family's order."""
