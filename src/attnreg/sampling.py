@@ -90,18 +90,20 @@ def generate(
     targets: Targets = None,
     adjectives: bool = True,
     maps: bool = False,
+    family: str | None = None,
     **options: Any,
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
 
     edit: what regulates it, from `configure` or a config such as `AttentionBalance()`; `None`: nothing.
     maps: whether the trace keeps where in the picture each target's attention lay (`Trace.maps`).
+    family: of the model, where its denoiser's class does not tell it, or "probe"; see `regulate`.
     options: the pipeline's own (num_inference_steps, guidance_scale, negative_prompt, height, width, ...); those that
     are `None` are left to the pipeline. One side of the picture may be given: the other is the model's own.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     given = options_for(pipe, options)
-    with _regulated(pipe, targets, edit, adjectives, maps) as trace:
+    with _regulated(pipe, targets, edit, adjectives, maps, family) as trace:
         began = time.perf_counter()
         picture = pipe(prompt, generator=generator, **given).images[0]
         seconds = time.perf_counter() - began
@@ -110,9 +112,11 @@ def generate(
 
 
 @contextmanager
-def _regulated(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool) -> Iterator[Trace]:
+def _regulated(
+    pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool, family: str | None
+) -> Iterator[Trace]:
     if edit is None:
         yield Trace()
     else:
-        with regulate(pipe, targets, edit, adjectives=adjectives, maps=maps) as trace:
+        with regulate(pipe, targets, edit, adjectives=adjectives, maps=maps, family=family) as trace:
             yield trace

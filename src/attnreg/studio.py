@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from attnreg.account import account, acted, marks
-from attnreg.attention.families import tokenizer_of
+from attnreg.attention.families import family_of, tokenizer_of
 from attnreg.attention.regulate import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
@@ -65,7 +65,9 @@ class Session:
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
-        found = find_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if edit or targets else ()
+        family, _ = family_of(pipe, recipe.family)
+        tokenizer = tokenizer_of(pipe, family)
+        found = find_targets(prompt, tokenizer, targets, adjectives=adjectives) if edit or targets else ()
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
@@ -91,6 +93,7 @@ class Session:
             seed=seed,
             targets=recipe.targets,
             adjectives=recipe.adjectives,
+            family=recipe.family,
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance_scale,
             negative_prompt=recipe.negative_prompt,
@@ -172,7 +175,7 @@ def draw_again(picture: Path, device: str, out: Path) -> tuple[Path, bool, list[
         name: getattr(recipe, name)
         for name in (
             "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
-            "height", "width", "scheduler", "dtype",
+            "height", "width", "scheduler", "dtype", "family",
         )
     }  # fmt: skip
     # Whatever a release lets act by itself, the picture is of the method that acted then.

@@ -131,6 +131,28 @@ class Decision:
         return f"{self.method}, since {self.reason}"
 
 
+@dataclass(frozen=True)
+class ProbeRecord:
+    """What was found of a model that is in no entry, and what it cost."""
+
+    denoiser: str
+    """Its class."""
+    text: str
+    """The argument that holds what the prompts became."""
+    layers: tuple[str, ...]
+    """Those in which the picture looks at text."""
+    calls: int
+    """Of the denoiser, more than without; 0 where what was found before was used again."""
+    readings: int
+    """How many times more the prompts were encoded."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.denoiser} was probed: text in {self.text}, looked at in {len(self.layers)} layers; it cost "
+            f"{self.calls} calls of the denoiser and {self.readings} of the text encoders"
+        )
+
+
 class Trace:
     """What happened while a pipeline was regulated: the last call of the pipeline, filled while it samples."""
 
@@ -156,6 +178,8 @@ class Trace:
         """What methods that choose among noises chose, one record an image."""
         self.decisions: list[Decision] = []
         """Which method acted and why, one an image; none where the method was named by the caller."""
+        self.probes: list[ProbeRecord] = []
+        """What was found where the family is "probe", one record at most."""
         self._noted: list[tuple[int, str, Sequence[int], Grid, Measured | Measurable]] = []
         self._maps: dict[int, dict[str, tuple[Grid, Float[Tensor, "edit target pixel"], int]]] = {}
 

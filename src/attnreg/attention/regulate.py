@@ -18,11 +18,13 @@ from torch import nn
 from attnreg.attention.attending import Attending
 from attnreg.attention.calls.edits import edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers, tokenizer_of
+from attnreg.attention.families.probed import Probed
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import Patch
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.probing.probing import Probing
 from attnreg.attention.run import RegulatedRun
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
@@ -50,7 +52,9 @@ Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
-    def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False) -> None:
+    def __init__(
+        self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False, family: str | None = None
+    ) -> None:
         edit = Auto() if edit is None else edit
         if isinstance(targets, Composed | Auto) or kinds_of(targets) or isinstance(edit, str | list | tuple):
             wrong, place = (edit, "config") if isinstance(edit, str | list | tuple) else (targets, "targets")
@@ -63,13 +67,15 @@ class Installation:
                 f"targets: expected a list of words, phrases or token columns, got {targets!r}; write targets=['dog']"
             )
         edits = edits_of(edit)
-        self.family, self.denoiser = family_of(pipe)
+        self.forced = family
+        self.family, self.denoiser = family_of(pipe, family)
+        probed = isinstance(self.family, Probed)
         if getattr(pipe, "encode_prompt", None) is None:
             raise AttnregError(
                 f"expected a pipeline with .encode_prompt, got {type(pipe).__name__} without: what its prompts become "
                 "cannot be told from what else it encodes; use the family's ordinary pipeline"
             )
-        tokenizer_of(pipe)
+        tokenizer_of(pipe, self.family)
         edits = edits_for(self.family, edits)
         self.pipe = pipe
         self.block = False
@@ -77,7 +83,7 @@ class Installation:
         self.closed = False
         """Whether its block has ended: it is not put back then when a block that was opened inside ends later."""
         owner = edits.logits or edits.attention
-        text = select_layers(self.family, self.denoiser, owner.layers) if owner else {}
+        text = select_layers(self.family, self.denoiser, owner.layers) if owner and not probed else {}
         image = beside(self.family, self.denoiser, list(text)) if edits.attention else {}
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
@@ -108,6 +114,21 @@ class Installation:
             self.latents,
         )
         self.patches: list[Patch] = []
+        if isinstance(self.family, Probed):
+            self.run.probing = Probing(pipe, self.family, self.denoiser, self.trace, self.settle)
+            self.run.encodings.probe = self.run.probing.encoders
+
+    def settle(self, family: Probed) -> None:
+        """Regulate the layers that a probe has found; those that are no more are left alone."""
+        edit = self.run.edits.logits
+        assert edit is not None, "nothing else is taken by a model that is probed"
+        edits_for(family, self.run.edits)
+        text = select_layers(family, self.denoiser, edit.layers)
+        for name, module in text.items():
+            if name not in self.modules:
+                self.modules[name] = module
+                self._patch(module, "forward", lambda forward, n=name, m=module: self.layers.around(n, m, forward))
+        self.run.attending.text, self.trace.layers = text, tuple(text)
 
     def install(self) -> None:
         """Put the stand-ins in place; all of them or none."""
@@ -133,7 +154,7 @@ class Installation:
 
         Raises `AttnregError` if the pipeline has another denoiser now. Another scheduler is followed.
         """
-        if family_of(self.pipe)[1] is not self.denoiser:
+        if family_of(self.pipe, self.forced)[1] is not self.denoiser:
             raise AttnregError(
                 f"expected the .{self.family.denoiser} that was regulated, got another one in its place; "
                 "apply the regulation again"
@@ -183,13 +204,13 @@ class Installation:
             self.patches.pop().undo()
 
 
-def installed_on(pipe: Any) -> Installation | None:
-    """The installation that a pipeline carries, if any.
+def installed_on(pipe: Any, family: str | None = None) -> Installation | None:
+    """The installation that a pipeline carries, if any; family: of the pipeline, where it is named.
 
     Raises `AttnregError` if its denoiser is regulated through another pipeline that shares it.
     """
     own = _carried(pipe)
-    _, denoiser = family_of(pipe)
+    denoiser = own.denoiser if own else family_of(pipe, family)[1]
     other = getattr(denoiser.forward, "attnreg_installation", None)
     if other is not None and other is not own and other.run.live:
         raise AttnregError(
@@ -206,15 +227,21 @@ def _carried(pipe: Any) -> Installation | None:
 
 
 def apply_attention_regulation(
-    pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    config: Edit | None = None,
+    *,
+    targets: Targets = None,
+    adjectives: bool = True,
+    maps: bool = False,
+    family: str | None = None,
 ) -> Trace:
     """Regulate every picture a pipeline draws from now on, until `remove_attention_regulation(pipe)`.
 
     Arguments are those of `regulate`. Applying again replaces what was applied before. Returns the trace that the
     calls of the pipeline fill. Raises `AttnregError` before anything is touched.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
-    if previous := installed_on(pipe):
+    installation = Installation(pipe, config, targets, adjectives, maps, family)
+    if previous := installed_on(pipe, family):
         previous.remove()
     installation.install()
     return installation.trace
@@ -228,7 +255,13 @@ def remove_attention_regulation(pipe: Any) -> None:
 
 @contextmanager
 def regulate(
-    pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    targets: Targets = None,
+    config: Edit | None = None,
+    *,
+    adjectives: bool = True,
+    maps: bool = False,
+    family: str | None = None,
 ) -> Iterator[Trace]:
     """`with regulate(pipe) as trace: pipe("a cat and a dog")`: every word of the prompt is heeded inside the block.
 
@@ -238,14 +271,16 @@ def regulate(
     `config`: the edit, or several that were `Composed`; by default `Auto()`, the best that works in this run.
     `adjectives`: whether the adjectives of phrases found automatically belong to their target.
     `maps`: whether `trace.maps()` is to tell where in the picture each target's attention lay; the picture is the same.
+    `family`: a name of `FAMILIES`, for a denoiser whose class is in none; "probe" finds out what it looks at, for three
+    more calls of the denoiser for pictures of a size and some of the text encoders (docs/models.md).
 
     Afterwards, and after any exception, the pipeline is as it was, including a regulation applied before the block.
     Raises `AttnregError` for a pipeline, a layer or a target that cannot be regulated, and in the midst of a picture if
     a layer that should have been regulated was not.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
+    installation = Installation(pipe, config, targets, adjectives, maps, family)
     installation.block = True
-    previous = installed_on(pipe)
+    previous = installed_on(pipe, family)
     if previous:
         previous.remove()
     try:

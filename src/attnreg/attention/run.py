@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, nothing_encoded, same, times_written
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -22,6 +22,7 @@ from attnreg.attention.families.family import Family
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
 from attnreg.attention.lookahead.latents import MovedLatents
+from attnreg.attention.probing.probing import Probing
 from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError, Trace
 
@@ -48,6 +49,8 @@ class RegulatedRun:
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
         self.encodings = Encodings(pipe, family, edits, targets, adjectives)
+        self.probing: Probing | None = None
+        """Where no entry tells what the pipeline is like."""
         self.forget()
 
     def forget(self) -> None:
@@ -105,7 +108,7 @@ class RegulatedRun:
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
             given = signature.bind(*args, **kwargs).arguments
-            if self.family.is_aside(given):
+            if (self.probing and not self._recognised(self.probing, given)) or self.family.is_aside(given):
                 return None
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
             if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
@@ -115,6 +118,8 @@ class RegulatedRun:
                 return None
             pairs = self._pairs(given[self.family.text])
             call = Call(original, self.family, given, pairs, len(self.prepared.words))
+            if self.probing:
+                self.probing.look(call, self.prepared.words)
             if "attention" in acting:
                 trained = self.pipe.scheduler.config.num_train_timesteps
                 time = time._replace(noise=float(torch.as_tensor(given[self.family.time]).flatten()[0]) / trained)
@@ -165,6 +170,12 @@ class RegulatedRun:
                 self.layers.acts = {}
 
         return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
+
+    def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
+        """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""
+        if family := probing.recognised(given, [one.texts for one in self.waiting]):
+            self.family = self.encodings.family = self.attending.family = family
+        return family is not None
 
     @property
     def prepared(self) -> Prepared:
@@ -224,10 +235,7 @@ class RegulatedRun:
     def _pairs(self, hidden: Any) -> Pairs:
         """`(row, image)` for the rows of the batch that hold prompts; none if all are negative prompts'."""
         if not self.waiting:
-            raise AttnregError(
-                "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
-                "call the pipeline inside the regulated block"
-            )
+            raise nothing_encoded()
         for seen, pairs in self.seen:  # pipelines hand the same tensors to every step
             if hidden is seen:
                 return pairs
@@ -268,7 +276,7 @@ class RegulatedRun:
         ]
         if not changed:
             return call
-        hidden, times = call.hidden, _times_written(call.hidden)
+        hidden, times = call.hidden, times_written(call.hidden)
         if self.rewritten[0] is not hidden or self.rewritten[1] != times:
             assert self.current is not None
             prompts = self.current.texts.prompts
@@ -290,8 +298,3 @@ class RegulatedRun:
                 "was not regulated",
                 stacklevel=3,
             )
-
-
-def _times_written(tensor: Tensor) -> int:
-    """How often a tensor was written to; of one that was made in inference mode that is not known."""
-    return 0 if tensor.is_inference() else tensor._version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,10 @@ from attnreg.attention.calls.prepared import Prepared, prepare
 from attnreg.attention.calls.prompts import prompts_in, words_of_prompts, words_received
 from attnreg.attention.calls.received import Received, read, receiving
 from attnreg.attention.calls.texts import TextEncoder
-from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.families.family import Embeddings, Family, Texts
 from attnreg.types import AttnregError
 
+ProbeWords = Callable[[Mapping[str, Received], Sequence[str], Embeddings, Callable[[], Texts]], Sequence[Family]]
 REMEMBERED = 16
 """So many results of `encode_prompt` are known again when they are handed back."""
 
@@ -41,6 +42,8 @@ class Encodings:
         self.pipe, self.family, self.edits = pipe, family, edits
         self.targets, self.adjectives = targets, adjectives
         self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
+        self.probe: ProbeWords | None = None
+        """Finds the columns of each prompt's words, where no entry says how."""
 
     def encoded(
         self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
@@ -59,6 +62,7 @@ class Encodings:
         """
         handed_back: Prepared | None = None
         prompts = prompts_in(given)  # before the pipeline writes into the list: some do
+        kept = {name: [*value] if isinstance(value, list) else value for name, value in given.items()}
         words: Words | None = None
         error: AttnregError | None = None
         try:
@@ -76,7 +80,7 @@ class Encodings:
         if not handed_back and error is None and words is None:
             assert prompts is not None  # else there was an error
             try:
-                words = self._words_received(prompts, texts, received)
+                words = self._words_received(prompts, texts, received, lambda: self._again(original, kept))
             except AttnregError as wrong:
                 if not may_be_negative:
                     raise
@@ -104,13 +108,23 @@ class Encodings:
             )
         if self.family.encoders:
             return None
-        return words_of_prompts(self.pipe, prompts, self.targets, self.adjectives)
+        return words_of_prompts(self.pipe, self.family, prompts, self.targets, self.adjectives)
 
-    def _words_received(self, prompts: list[str], texts: Texts, received: dict[str, Received]) -> Words:
+    def _again(self, original: Callable[..., Any], kept: dict[str, Any]) -> Texts:
+        """What the same arguments become once more."""
+        copied = {name: [*value] if isinstance(value, list) else value for name, value in kept.items()}
+        return self.family.texts(original(**copied))
+
+    def _words_received(
+        self, prompts: list[str], texts: Texts, received: dict[str, Received], again: Callable[[], Texts]
+    ) -> Words:
         """The words of the prompts where the text encoders read them."""
         each = len(texts.prompts) // len(prompts)
+        families: Sequence[Family] = [self.family] * len(prompts)
+        if self.probe:
+            families = self.probe(received, prompts, texts.prompts, again)
         found = [
-            read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
+            read(self.pipe, families[number], received, prompt, number, len(texts.prompts[number * each]))
             for number, prompt in enumerate(prompts)
         ]
         return words_received(found, self.targets, self.adjectives)
@@ -149,3 +163,16 @@ def check_caller(pipe: Any, family: Family, frame: Any) -> None:
 def same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal, whatever their type."""
     return first.shape == second.shape and torch.equal(first, second.to(first))
+
+
+def times_written(tensor: Tensor) -> int:
+    """How often a tensor was written to; of one that was made in inference mode that is not known."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def nothing_encoded() -> AttnregError:
+    """The error for a call of the denoiser by someone else than the pipeline."""
+    return AttnregError(
+        "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
+        "call the pipeline inside the regulated block"
+    )

@@ -85,6 +85,9 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
 def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, columns: int) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
     count = given.ids.shape[1]
+    if encoder.shift is not None:
+        shifted = [index + encoder.shift for index in range(count)]
+        return [column if 0 <= column < columns else None for column in shifted]
     order = list(range(count))
     if count > columns and encoder.cut_from_the_left:
         order = [0, *order[count - columns + 1 :]]

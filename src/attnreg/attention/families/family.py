@@ -46,6 +46,8 @@ class TextColumns:
     """Its tokens follow those of the encoder in this attribute of the pipeline."""
     dropped: str | int = 0
     """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
+    shift: int | None = None
+    """A token's column less its index, where a probe has found it."""
     cut_from_the_left: bool = False
     """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
 
