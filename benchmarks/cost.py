@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from attnreg.attention.families import family_of
 from attnreg.attention.layers.catch import attend_with
 from attnreg.attention.layers.correction import Part, attend_corrected
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
@@ -30,7 +31,6 @@ from attnreg.regulation.edit import ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate
 from attnreg.types import Grid, Sample
 from benchmarks.drawing import mean_absolute_difference
-from benchmarks.families import works
 from benchmarks.sheets import prompts
 
 FREE = {

@@ -20,6 +20,7 @@ from torch import Tensor
 import tiny
 from attnreg.attention.calls.edits import kinds_of
 from attnreg.attention.families import FAMILIES
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method
@@ -28,7 +29,6 @@ from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import Edited, ProbabilityEdit, PromptColumns
 from attnreg.sampling import configure, generate, read_settings
 from attnreg.types import AttnregError, Grid, Logits
-from benchmarks.families import works
 from materialised import edited as materialised
 
 PROMPT = "a cat and a blue balloon"

@@ -16,6 +16,7 @@ import attnreg.commands.report  # noqa: F401  (adds report, table, export and im
 from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
 from attnreg.commands.methods import methods
+from attnreg.commands.models import models
 from attnreg.commands.parameters import (
     MODEL,
     TARGETS,
@@ -129,6 +130,7 @@ def doctor(context: click.Context) -> None:
 cli.add_command(bench)
 cli.add_command(compare)
 cli.add_command(methods)
+cli.add_command(models)
 cli.add_command(prompts)
 
 

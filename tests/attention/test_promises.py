@@ -12,8 +12,8 @@ from torch import Tensor
 import tiny
 from attnreg import AttnregError, configure, regulate
 from attnreg.attention.families import FAMILIES
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
-from benchmarks.families import works
 from test_regulate import everything_in
 
 PROMPT = "a cat and a blue balloon"

@@ -81,6 +81,8 @@ class Family:
 
     together: bool = False
     """Whether one softmax is over text and picture, so that the text can be heard more at the picture's cost."""
+    tested: str = "on a tiny pipeline with random weights"
+    """How what is said of it is known to hold."""
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
 
