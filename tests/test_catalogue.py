@@ -53,6 +53,7 @@ def test_a_pipeline_that_encodes_no_prompt_is_none_of_them() -> None:
     assert not hasattr(diffusers.StableDiffusionImageVariationPipeline, "encode_prompt")
     assert "StableDiffusionImageVariationPipeline" not in listed
     assert "StableDiffusionXLPipeline" in listed
+    assert "AnimateDiffPipeline" not in listed, "it makes a denoiser of videos of it"
 
 
 def test_a_new_entry_is_listed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

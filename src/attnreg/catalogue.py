@@ -18,6 +18,9 @@ from attnreg.methods import METHODS
 from attnreg.sampling import configure
 from attnreg.types import AttnregError
 
+AROUND = {"Optional", "Union", "None"}
+"""What an annotation says beside the class."""
+
 
 @dataclass(frozen=True)
 class FamilyRow:
@@ -27,7 +30,7 @@ class FamilyRow:
     denoiser: str
     """Class of diffusers."""
     pipelines: tuple[str, ...]
-    """Those of the installed diffusers that hold such a denoiser and encode prompts."""
+    """Those of the installed diffusers that hold such a denoiser and encode prompts; not each of them is tested."""
     default_layers: str
     """What "auto" means, in words."""
     edits: tuple[str, ...]
@@ -69,12 +72,13 @@ def works(method: str, family: Family) -> bool:
 def pipelines_of(family: Family) -> tuple[str, ...]:
     """The pipeline classes of the installed diffusers that a family's denoiser can stand in; none without diffusers.
 
-    Told by their components: the source is read, not imported. Only those that encode a prompt can be regulated.
+    Told by their components: the source is read, not imported. Only those that encode a prompt can be regulated; one
+    that takes another kind of denoiser as well is left out, for it may exchange it (videos).
     """
     found = {
         name
         for name, one in _classes(tuple(family.model for family in FAMILIES)).items()
-        if family.model in one.components.get(family.denoiser, ()) and _encodes(name)
+        if one.components.get(family.denoiser, frozenset()) == frozenset({family.model}) and _encodes(name)
     }
     return tuple(sorted(found))
 
@@ -112,7 +116,7 @@ def _read(source: str, models: Sequence[str]) -> Iterator[tuple[str, _Class]]:
             made = methods.get("__init__")
             parameters = made.args.args + made.args.kwonlyargs if made else []
             components = {
-                one.arg: frozenset(re.findall(r"\w+", ast.unparse(one.annotation))) & set(models)
+                one.arg: frozenset(re.findall(r"\w+", ast.unparse(one.annotation))) - AROUND
                 for one in parameters
                 if one.annotation is not None
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -16,6 +17,8 @@ import tiny_transformers
 from attnreg import AttentionBalance, AttnregError, configure, regulate
 from attnreg.attention import families
 from attnreg.attention.families import FAMILIES, family_of
+from attnreg.recipe import read_recipe
+from attnreg.studio import Session, draw_again
 from test_families import SMALL, Noted, calls, everything_in  # noqa: F401  (a fixture)
 
 PROMPT = "a cat and a blue balloon"
@@ -193,3 +196,19 @@ def test_a_family_that_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(AttnregError, match=message):
             regulate(pipe, family=name).__enter__()
+
+
+def test_the_family_stands_in_the_recipe_and_draws_again(tmp_path: Path) -> None:
+    """From a directory, as the command line does it; the line under the picture says what probing cost."""
+    tiny_transformers.pixart().save_pretrained(tmp_path / "model")
+    options: dict[str, Any] = {"method": "attention-balance", "steps": 2, "device": "cpu", "height": 64, "width": 96}
+    session = Session.open(PROMPT, model=str(tmp_path / "model"), family="probe", **options)
+    told: list[str] = []
+    (drawn,) = session.draw([0], tmp_path / "out", beside_unmodified=False, say=told.append)
+    assert read_recipe(drawn).family == "probe"
+    assert any("PixArtTransformer2DModel was probed: text in encoder_hidden_states" in line for line in told)
+    assert any("it cost 3 calls of the denoiser and 2 of the text encoders" in line for line in told)
+    _, same, _ = draw_again(drawn, "cpu", tmp_path / "again")
+    assert same
+    with pytest.raises(AttnregError, match="family: expected one of"):
+        Session.open(PROMPT, model=str(tmp_path / "model"), family="Pix", **options)

@@ -249,7 +249,8 @@ def apply_attention_regulation(
 
 def remove_attention_regulation(pipe: Any) -> None:
     """Undo `apply_attention_regulation`: the pipeline holds the very objects it held before. Harmless without one."""
-    if installation := installed_on(pipe):
+    # One whose family was named carries what was installed: there is no need to be told again.
+    if installation := _carried(pipe) or installed_on(pipe):
         installation.remove()
 
 

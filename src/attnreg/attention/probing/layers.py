@@ -1,7 +1,7 @@
 """The layers in which the picture looks at text, and where both lie in their calls: found by what moves.
 
-Three calls of the denoiser in which attention mixes nothing: as it is, with the vectors of two words changed, with the
-latents changed.
+Three calls of the denoiser in which attention mixes nothing: as it is, with the vectors of a few words changed, with
+the latents changed.
 """
 
 from __future__ import annotations
@@ -96,17 +96,22 @@ def _one(calls: tuple[SeenCall, SeenCall, SeenCall], call: Call, ends: Ends) -> 
 
 
 def _first_column(layer: str, moved: Tensor, first: int, last: int) -> int:
-    """The key of the text's first token, where two of its tokens were changed."""
-    count = len({first, last})
+    """The key of the text's first token, where some of its tokens were changed."""
+    changed = _changed(first, last)
+    count = len(changed)
     order = moved.argsort(descending=True)
     places = sorted(order[:count].tolist())
     if len(moved) > count and moved[order[count - 1]] < CLEAR * moved[order[count]]:
-        raise _ambiguous(f"the keys of two words alone to move in {layer}", "others that move as much")
-    if places[-1] - places[0] != last - first or places[0] < first:
-        raise _ambiguous(
-            f"the keys of {layer} in the order of the text", f"columns {first} and {last} at keys {places}"
-        )
-    return int(places[0]) - first
+        raise _ambiguous(f"the keys of the changed words alone to move in {layer}", "others that move as much")
+    start = int(places[0]) - first
+    if start < 0 or places != [start + column for column in changed]:
+        raise _ambiguous(f"the keys of {layer} in the order of the text", f"columns {changed} at keys {places}")
+    return start
+
+
+def _changed(first: int, last: int) -> list[int]:
+    """The columns that are changed: of the first and the last word, and one that tells which of them is which."""
+    return sorted({first, min(first + 1, last), last})
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:
@@ -124,7 +129,7 @@ def _moved_words(texts: Any, ends: Ends) -> Any:
     """Texts with other vectors in two columns of some rows."""
     rows = [text.clone() for text in texts]
     for row, columns in ends.items():
-        for column in set(columns):
+        for column in _changed(*columns):
             rows[row][column] = _noised(rows[row][column])
     return rows if isinstance(texts, list) else torch.stack(rows)
 
