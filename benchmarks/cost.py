@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attnreg.attention.families import family_of
 from attnreg.attention.layers.catch import attend_with
 from attnreg.attention.layers.correction import Part, attend_corrected
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.models.about import POCKET, about
 from attnreg.models.load import load_pipeline
@@ -146,7 +148,7 @@ def main() -> None:
     told = about(POCKET)
     assert told, "the bundled model says what it draws best with"
     options: dict[str, Any] = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
-    edits = {name: configure(name) for name in METHODS}
+    edits = {name: configure(name) for name in METHODS if works(name, family_of(pipe)[0])}
     names = list(edits)
     generate(pipe, "a cat", None, **options)  # the first picture pays for what is only done once
     seconds: dict[str, list[float]] = {name: [] for name in names}

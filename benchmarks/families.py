@@ -6,26 +6,11 @@ that can be edited there, and the line of the library that refuses the others is
 
 from __future__ import annotations
 
-from attnreg.attention.calls.edits import edits_for, edits_of
 from attnreg.attention.families import FAMILIES
-from attnreg.attention.families.family import Family
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
-from attnreg.sampling import configure
-from attnreg.types import AttnregError
 
 WORKS, REFUSED = "yes", "–"
-
-
-def works(method: str, family: Family) -> bool:
-    """Whether a method of `METHODS`, with its default settings, is taken by the denoisers of a family."""
-    edit = configure(method)
-    if edit is None:
-        return True
-    try:
-        edits_for(family, edits_of(edit))
-    except AttnregError:
-        return False
-    return True
 
 
 def table() -> str:

@@ -283,6 +283,7 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
         "width": 64,
         "scheduler": "euler",
         "dtype": "float32",
+        "family": None,
         "acted": "",
         "chosen": ["balloon", "cat"],
     }

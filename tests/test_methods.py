@@ -19,6 +19,8 @@ from torch import Tensor
 
 import tiny
 from attnreg.attention.calls.edits import kinds_of
+from attnreg.attention.families import FAMILIES
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.methods.method import Method
@@ -34,6 +36,7 @@ SMALL = {"height": 64, "width": 64, "num_inference_steps": 2}
 CONFIGS = {name: method.config for name, method in METHODS.items() if method.config is not None and name != "auto"}
 """`auto` is one of two of them, and has no settings: `attention/test_auto.py`."""
 LOGITS = [name for name, config in CONFIGS.items() if isinstance(config(), LogitEdit | ProbabilityEdit)]
+ON_UNETS = [name for name in LOGITS if works(name, FAMILIES[0])]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +193,7 @@ def test_strength_zero_draws_the_unmodified_picture(name: str, pipe: Any, unmodi
     assert np.array_equal(np.asarray(generate(pipe, PROMPT, edit, **SMALL).picture), unmodified)
 
 
-@pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.parametrize("name", ON_UNETS)
 def test_full_strength_draws_another_picture(name: str, pipe: Any, unmodified: np.ndarray) -> None:
     """In the layers with the largest maps, where each of them can work."""
     edit = CONFIGS[name](layers=("down_blocks.0",), window=(0.0, 0.5))

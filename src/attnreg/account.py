@@ -11,7 +11,7 @@ def account(sample: Sample) -> str:
     trace = sample.trace
     if not trace.regulated_steps:
         return "no step was regulated"
-    told = [_of_start(one) for one in trace.starts]
+    told = [*map(str, trace.probes), *(_of_start(one) for one in trace.starts)]
     if trace.records:
         shares = (
             f"{name} {before:.3f} -> {after:.3f}"

@@ -18,6 +18,7 @@ from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
 from attnreg.commands.explain import explain
 from attnreg.commands.methods import methods
+from attnreg.commands.models import models
 from attnreg.commands.parameters import (
     MODEL,
     TARGETS,
@@ -133,6 +134,7 @@ cli.add_command(bench)
 cli.add_command(compare)
 cli.add_command(explain)
 cli.add_command(methods)
+cli.add_command(models)
 cli.add_command(prompts)
 
 

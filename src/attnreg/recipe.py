@@ -50,6 +50,8 @@ class Recipe:
     width: int | None = None
     scheduler: str | None = None
     dtype: str = "auto"
+    family: str | None = None
+    """The model family that was named, or "probe"; `None`: told by the denoiser's class."""
     acted: str = ""
     """The method that acted, where `method` leaves that to the run ("auto"): drawing again lets it act."""
     chosen: list[str] = field(default_factory=list)

@@ -100,6 +100,7 @@ def generate(
     adjectives: bool = True,
     maps: bool = False,
     watch: Watch | None = None,
+    family: str | None = None,
     **options: Any,
 ) -> Sample:
     """Draw one picture. The seed alone decides it: the same seed gives the same picture in any company.
@@ -113,6 +114,7 @@ def generate(
         adjectives: as in `regulate`.
         maps: whether the trace keeps where in the picture each target's attention lay (`Trace.seen`), edited or not.
         watch: told how far the picture is, in place of the progress bar; what it raises ends the picture (`watching`).
+        family: of the model, where its denoiser's class does not tell it, or "probe"; as in `regulate`.
         options: the pipeline's own: num_inference_steps, guidance_scale, negative_prompt, height and width in pixels,
             and so on. Those that are `None` are left to the pipeline. One side of the picture may be given: the other
             is the model's own.
@@ -127,7 +129,7 @@ def generate(
     given = options_for(pipe, options)
     with (
         watched(pipe, watch) if watch else nullcontext(),
-        _watched(pipe, targets, edit, adjectives, maps) as trace,
+        _watched(pipe, targets, edit, adjectives, maps, family) as trace,
     ):
         began = time.perf_counter()
         picture = pipe(prompt=prompt, generator=generator, **given).images[0]
@@ -137,9 +139,13 @@ def generate(
 
 
 @contextmanager
-def _watched(pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool) -> Iterator[Trace]:
+def _watched(
+    pipe: Any, targets: Targets, edit: Edit | None, adjectives: bool, maps: bool, family: str | None
+) -> Iterator[Trace]:
     if edit is None and not maps:
         yield Trace()
     else:
-        with regulate(pipe, targets, Unedited() if edit is None else edit, adjectives=adjectives, maps=maps) as trace:
+        with regulate(
+            pipe, targets, Unedited() if edit is None else edit, adjectives=adjectives, maps=maps, family=family
+        ) as trace:
             yield trace

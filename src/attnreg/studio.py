@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from attnreg.account import account, acted, marks
-from attnreg.attention.families import tokenizer_of
+from attnreg.attention.families import family_of, tokenizer_of
 from attnreg.attention.installation import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
@@ -74,10 +74,9 @@ class Session:
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
+        tokenizer = tokenizer_of(pipe, family_of(pipe, recipe.family)[0])
         named = edit or targets
-        found = (
-            look_for_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if named else FoundTargets(())
-        )
+        found = look_for_targets(prompt, tokenizer, targets, adjectives=adjectives) if named else FoundTargets(())
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
@@ -100,7 +99,7 @@ class Session:
             name: getattr(recipe, name)
             for name in (
                 "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
-                "height", "width", "scheduler", "dtype",
+                "height", "width", "scheduler", "dtype", "family",
             )
         }  # fmt: skip
         # Whatever a release lets act by itself, the picture is of the method that acted then.
@@ -131,6 +130,7 @@ class Session:
             adjectives=recipe.adjectives,
             watch=watch,
             maps=maps,
+            family=recipe.family,
             **self.options,
         )
 

@@ -125,3 +125,25 @@ class Decision:
 
     def __str__(self) -> str:
         return f"{self.method}, since {self.reason}"
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """What was found of a model that is in no entry, and what it cost."""
+
+    denoiser: str
+    """Its class."""
+    text: str
+    """The argument that holds what the prompts became."""
+    layers: tuple[str, ...]
+    """Those in which the picture looks at text."""
+    calls: int
+    """Of the denoiser, more than without; 0 where what was found before was used again."""
+    readings: int
+    """How many times more the prompts were encoded."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.denoiser} was probed: text in {self.text}, looked at in {len(self.layers)} layers; it cost "
+            f"{self.calls} calls of the denoiser and {self.readings} of the text encoders"
+        )

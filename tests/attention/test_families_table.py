@@ -13,6 +13,7 @@ import tiny_families
 from attnreg import METHODS, AttnregError, configure, regulate
 from attnreg.attention.families import FAMILIES
 from attnreg.attention.families.family import Family
+from attnreg.catalogue import works
 from benchmarks import families
 from test_families import SMALL
 
@@ -29,7 +30,7 @@ def built(request: pytest.FixtureRequest) -> tuple[Family, Any]:
 def test_what_the_table_says_holds_of_a_pipeline(built: tuple[Family, Any], method: str) -> None:
     family, pipe = built
     edit = configure(method)
-    if not families.works(method, family):
+    if not works(method, family):
         with pytest.raises(AttnregError, match=rf"works on {re.escape(family.name)}, got"):
             regulate(pipe, config=edit).__enter__()
         return

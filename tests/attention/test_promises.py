@@ -11,11 +11,15 @@ from torch import Tensor
 
 import tiny
 from attnreg import AttnregError, configure, regulate
+from attnreg.attention.families import FAMILIES
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from test_regulate import everything_in
 
 PROMPT = "a cat and a blue balloon"
-NAMES = [name for name in METHODS if name not in ("none", "auto")]
+ELSEWHERE = {"taca"}
+"""Methods that mean nothing on a UNet: `test_whole_text.py` holds them to the same promises where they do."""
+NAMES = [name for name in METHODS if name not in ("none", "auto", *ELSEWHERE)]
 """`auto` is one of two of them: `test_auto.py`."""
 WINDOWED = [name for name in NAMES if name != "best-start"]
 """Methods that can be told when to act; the other one acts before the first step and never else."""
@@ -60,6 +64,10 @@ def steps_of(pipe: Any, prompt: Any = PROMPT, seed: int = 0, **options: Any) -> 
 @pytest.fixture(scope="module")
 def plain(pipe: Any) -> list[Tensor]:
     return steps_of(pipe)
+
+
+def test_only_what_is_refused_here_is_held_to_its_promises_elsewhere() -> None:
+    assert {name for name in METHODS if not works(name, FAMILIES[0])} == ELSEWHERE
 
 
 @pytest.mark.parametrize("name", NAMES)

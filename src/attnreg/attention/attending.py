@@ -19,8 +19,8 @@ from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
 from attnreg.attention.layers.correction import Edit, Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
 from attnreg.attention.watching import Group, Watch, grouped, looks, placed
-from attnreg.regulation.bias_effect import BiasEffect
-from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.bias_effect import BiasEffect, Masses
+from attnreg.regulation.columns import LogitEdit, TextEdit
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
 from attnreg.trace import Trace
@@ -55,6 +55,7 @@ class Attending:
         self.family, self.denoiser = family, denoiser
         self.edits, self.trace = edits, trace
         self.corrects = isinstance(edits.logits, LogitEdit)
+        self.whole_text = isinstance(edits.logits, TextEdit) and edits.logits.whole_text
         """Asked once: to ask for a protocol takes as long as an operation of a small layer."""
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
@@ -155,8 +156,12 @@ class Attending:
         edit: Any = self.edits.logits
         parts = looks(find(watched), layer, query, key, self._seen)
         if self.corrects or not groups:
-            parts += self._corrections(edit, find(groups), layer, query, key) if groups else []
-            return attend_corrected(parts, query, key, value, *args, **kwargs)
+            corrections = self._corrections(edit, find(groups), layer, call, query, key) if groups else []
+            parts += [correction for _, correction in corrections]
+            output = attend_corrected(parts, query, key, value, *args, **kwargs)
+            for effects, _ in corrections:
+                effects.tell(self.trace, self.time.step, layer)
+            return output
         if parts:
             attend_corrected(parts, query, key, value, *args, **kwargs)
         grid = self._places(layer, call, query, key).grid
@@ -186,24 +191,27 @@ class Attending:
         return attend_with(edited, self.rows, query, key, value, *args, **kwargs)
 
     def _corrections(
-        self, edit: LogitEdit, groups: Sequence[tuple[Group, Places]], layer: str, query: Tensor, key: Tensor
-    ) -> list[tuple[Part, Edit]]:
-        """The parts of one layer's attention call over the text to which an edit adds, and what it adds."""
-        parts: list[tuple[Part, Edit]] = []
-        for index, (group, places) in enumerate(groups):
-            note = partial(self._note, layer, group.images)
-            part = Part(group.rows, places.queries, group.columns(places, query, key), places.grid, note)
-            memory = self.memory.setdefault((layer, index), {})
-            parts.append((part, partial(edit.bias, step=self.time.step, layer=layer, memory=memory)))
-        return parts
+        self,
+        edit: LogitEdit,
+        groups: Sequence[tuple[Group, Places]],
+        layer: str,
+        call: Call,
+        query: Tensor,
+        key: Tensor,
+    ) -> list[tuple[_Effects, tuple[Part, Edit]]]:
+        """The parts of one layer's attention call over the text to which an edit adds, and what it adds.
 
-    def _note(self, layer: str, images: list[int], change: BiasEffect) -> None:
-        """Tell the trace what an edit did."""
-        grid = change.attention.grid
-        self.trace.note(self.time.step, layer, images, grid, change.measure())
-        if self._keeps(layer):
-            before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
-            self.trace.note_maps(self.time.step, layer, images, grid, before, after)
+        To the columns of the targets, or to all of the text.
+        """
+        tokens = self.family.tokens(call.arguments) if self.whole_text else None
+        found = []
+        for index, (group, places) in enumerate(groups):
+            effects = _Effects(group.images, places.grid, self._keeps(layer))
+            columns = group.columns(places, query, key, tokens)
+            part = Part(group.rows, places.queries, columns, places.grid, effects.note, by_head=tokens is not None)
+            memory = self.memory.setdefault((layer, index), {})
+            found.append((effects, (part, partial(edit.bias, step=self.time.step, layer=layer, memory=memory))))
+        return found
 
     def _places(self, layer: str, call: Call, query: Tensor, key: Tensor) -> Places:
         return self.family.places(layer, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])
@@ -242,6 +250,29 @@ class Attending:
                     probabilities = self.edits.attention.over_image(logits, [one], moment)
                     output[at] = (probabilities @ value[at].to(probabilities.dtype)).to(output.dtype)
         return output
+
+
+class _Effects:
+    """What an edit did to a group of images in one layer: in all heads at once, or one head after the other."""
+
+    def __init__(self, images: Sequence[int], grid: Grid, keeps_maps: bool) -> None:
+        self.images, self.grid, self.keeps_maps = images, grid, keeps_maps
+        self.masses: list[Masses] = []
+        self.maps: list[Float[Tensor, "edit image target pixel"]] = []
+
+    def note(self, change: BiasEffect) -> None:
+        """Keep what was done in some heads; maps are reduced to the targets at once."""
+        self.masses.append(change.measure())
+        if self.keeps_maps:
+            before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
+            self.maps.append(torch.stack([before, after]))
+
+    def tell(self, trace: Trace, step: int, layer: str) -> None:
+        """Tell the trace what was done in all heads."""
+        trace.note(step, layer, self.images, self.grid, Masses.of_all_heads(self.masses))
+        if self.maps:
+            before, after = self.maps[0] if len(self.maps) == 1 else torch.stack(self.maps).mean(0)
+            trace.note_maps(step, layer, self.images, self.grid, before, after)
 
 
 class _Values(NamedTuple):

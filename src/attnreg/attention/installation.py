@@ -17,11 +17,14 @@ from torch import nn
 from attnreg.attention.attending import Attending
 from attnreg.attention.calls.edits import Unedited, edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers, tokenizer_of
+from attnreg.attention.families.family import Family
+from attnreg.attention.families.probed import Probed
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import Patch
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.probing.probing import Probing
 from attnreg.attention.run import RegulatedRun
 from attnreg.attention.watching import Watch
 from attnreg.regulation.auto import Auto
@@ -52,7 +55,9 @@ Targets = Sequence[TargetSpec] | Sequence[Sequence[TargetSpec] | None] | None
 class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
-    def __init__(self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False) -> None:
+    def __init__(
+        self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False, family: str | None = None
+    ) -> None:
         edit = Auto() if edit is None else edit
         if isinstance(targets, Composed | Auto) or kinds_of(targets) or isinstance(edit, str | list | tuple):
             wrong, place = (edit, "config") if isinstance(edit, str | list | tuple) else (targets, "targets")
@@ -65,13 +70,15 @@ class Installation:
                 f"targets: expected a list of words, phrases or token columns, got {targets!r}; write targets=['dog']"
             )
         edits = edits_of(edit)
-        self.family, self.denoiser = family_of(pipe)
+        self.forced = family
+        self.family, self.denoiser = family_of(pipe, family)
+        probed = isinstance(self.family, Probed)
         if getattr(pipe, "encode_prompt", None) is None:
             raise AttnregError(
                 f"expected a pipeline with .encode_prompt, got {type(pipe).__name__} without: what its prompts become "
                 "cannot be told from what else it encodes; use the family's ordinary pipeline"
             )
-        tokenizer_of(pipe)
+        tokenizer_of(pipe, self.family)
         edits = edits_for(self.family, edits)
         self.pipe = pipe
         self.block = False
@@ -79,14 +86,16 @@ class Installation:
         self.closed = False
         """Whether its block has ended: it is not put back then when a block that was opened inside ends later."""
         owner = edits.logits or edits.attention
-        text = select_layers(self.family, self.denoiser, owner.layers) if owner else {}
+        text = select_layers(self.family, self.denoiser, owner.layers) if owner and not probed else {}
         image = beside(self.family, self.denoiser, list(text)) if edits.attention else {}
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
         seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
         begun = select_layers(self.family, self.denoiser, edits.start.layers) if edits.start else {}
-        watched = self._watched(edit, text) if maps or edits.start else {}
-        watch = Watch(self.family, self.denoiser, tuple(watched)) if watched else None
+        watches = maps or edits.start is not None
+        self.looks_at = edit.layers if isinstance(edit, Unedited) else ("auto",)
+        watched = self._watched(self.family, text) if watches and not probed else {}
+        watch = Watch(self.family, self.denoiser, tuple(watched)) if watches else None
         self.modules = every | text | image | seen | seen_image | begun | watched
         self.layers = Layers(self.family.native.format(self.family.denoiser))
         self.trace = Trace(tuple(text or watched), keeps_maps=maps)
@@ -112,16 +121,32 @@ class Installation:
             self.latents,
         )
         self.patches: list[Patch] = []
+        if isinstance(self.family, Probed):
+            self.run.probing = Probing(pipe, self.family, self.denoiser, self.trace, self.settle)
+            self.run.encodings.probe = self.run.probing.encoders
 
-    def _watched(self, edit: Any, edited: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    def _watched(self, family: Family, edited: dict[str, nn.Module]) -> dict[str, nn.Module]:
         """The layers that are looked at, by name.
 
         The family's own choice, whatever the method, so that maps and scores compare; where an edit acts in none of
         these, those in which it acts.
         """
-        wanted = edit.layers if isinstance(edit, Unedited) else ("auto",)
-        chosen = select_layers(self.family, self.denoiser, wanted)
+        chosen = select_layers(family, self.denoiser, self.looks_at)
         return edited if edited and not edited.keys() & chosen.keys() else chosen
+
+    def settle(self, family: Probed) -> None:
+        """Regulate, and watch, the layers that a probe has found; those that are no more are left alone."""
+        edits_for(family, self.run.edits)
+        edit, watch = self.run.edits.logits, self.run.attending.watch
+        text = select_layers(family, self.denoiser, edit.layers) if edit else {}
+        watched = self._watched(family, text) if watch else {}
+        for name, module in (text | watched).items():
+            if name not in self.modules:
+                self.modules[name] = module
+                self._patch(module, "forward", lambda forward, n=name, m=module: self.layers.around(n, m, forward))
+        if watch:
+            watch.family, watch.layers = family, tuple(watched)
+        self.run.attending.text, self.trace.layers = text, tuple(text or watched)
 
     def install(self) -> None:
         """Put the stand-ins in place; all of them or none."""
@@ -147,7 +172,7 @@ class Installation:
 
         Raises `AttnregError` if the pipeline has another denoiser now. Another scheduler is followed.
         """
-        if family_of(self.pipe)[1] is not self.denoiser:
+        if family_of(self.pipe, self.forced)[1] is not self.denoiser:
             raise AttnregError(
                 f"expected the .{self.family.denoiser} that was regulated, got another one in its place; "
                 "apply the regulation again"
@@ -197,13 +222,13 @@ class Installation:
             self.patches.pop().undo()
 
 
-def installed_on(pipe: Any) -> Installation | None:
-    """The installation that a pipeline carries, if any.
+def installed_on(pipe: Any, family: str | None = None) -> Installation | None:
+    """The installation that a pipeline carries, if any; family: of the pipeline, where it is named.
 
     Raises `AttnregError` if its denoiser is regulated through another pipeline that shares it.
     """
     own = carried(pipe)
-    _, denoiser = family_of(pipe)
+    denoiser = own.denoiser if own else family_of(pipe, family)[1]
     other = getattr(denoiser.forward, "attnreg_installation", None)
     if other is not None and other is not own and other.run.live:
         raise AttnregError(

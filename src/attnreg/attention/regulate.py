@@ -12,7 +12,13 @@ from attnreg.trace import Trace
 
 
 def apply_attention_regulation(
-    pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    config: Edit | None = None,
+    *,
+    targets: Targets = None,
+    adjectives: bool = True,
+    maps: bool = False,
+    family: str | None = None,
 ) -> Trace:
     """Regulate a pipeline until `remove_attention_regulation`; a second call takes the place of the first.
 
@@ -22,6 +28,7 @@ def apply_attention_regulation(
         targets: as in `regulate`.
         adjectives: as in `regulate`.
         maps: as in `regulate`.
+        family: as in `regulate`.
 
     Returns:
         The trace that each call of the pipeline fills anew.
@@ -29,8 +36,8 @@ def apply_attention_regulation(
     Raises:
         AttnregError: the pipeline, a layer or a target cannot be regulated. Nothing was touched then.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
-    if previous := installed_on(pipe):
+    installation = Installation(pipe, config, targets, adjectives, maps, family)
+    if previous := installed_on(pipe, family):
         previous.remove()
     installation.install()
     return installation.trace
@@ -45,13 +52,20 @@ def remove_attention_regulation(pipe: Any) -> None:
     Raises:
         AttnregError: its denoiser is regulated through another pipeline.
     """
-    if installation := installed_on(pipe):
+    # One whose family was named carries what was installed: there is no need to be told again.
+    if installation := carried(pipe) or installed_on(pipe):
         installation.remove()
 
 
 @contextmanager
 def regulate(
-    pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    targets: Targets = None,
+    config: Edit | None = None,
+    *,
+    adjectives: bool = True,
+    maps: bool = False,
+    family: str | None = None,
 ) -> Iterator[Trace]:
     """Regulate a pipeline inside a block: `with regulate(pipe) as trace: pipe("a cat and a dog")`.
 
@@ -66,6 +80,8 @@ def regulate(
         adjectives: whether the adjectives of noun phrases found automatically belong to their target.
         maps: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
             `trace.neglected`). The picture is the same.
+        family: a name of `FAMILIES`, for a denoiser whose class is in none; "probe" finds out what it looks at, for three
+            more calls of the denoiser for pictures of a size and some of the text encoders (docs/models.md).
 
     Yields:
         The trace of the pipeline's last call, filled while it samples.
@@ -74,9 +90,9 @@ def regulate(
         AttnregError: the pipeline, a layer or a target cannot be regulated; or, in the midst of a picture, a layer that
             should have been regulated was not.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
+    installation = Installation(pipe, config, targets, adjectives, maps, family)
     installation.block = True
-    previous = installed_on(pipe)
+    previous = installed_on(pipe, family)
     if previous:
         previous.remove()
     try:
@@ -94,7 +110,12 @@ def regulate(
 
 @contextmanager
 def watch(
-    pipe: Any, targets: Targets = None, *, adjectives: bool = True, layers: Sequence[str] = ("auto",)
+    pipe: Any,
+    targets: Targets = None,
+    *,
+    adjectives: bool = True,
+    layers: Sequence[str] = ("auto",),
+    family: str | None = None,
 ) -> Iterator[Trace]:
     """`with watch(pipe) as trace: pipe("a cat and a dog")`: what the model attends to; nothing is changed.
 
@@ -103,6 +124,7 @@ def watch(
         targets: which words or phrases of the prompt are looked for; as of `regulate`.
         adjectives: whether the adjectives of phrases found automatically belong to their target.
         layers: which layers are looked at: their names, "auto" or "all".
+        family: as of `regulate`.
 
     Returns:
         The trace that the last call of the pipeline fills: `trace.seen()`, `trace.plot()`, `trace.neglected()`.
@@ -110,5 +132,5 @@ def watch(
     Raises:
         AttnregError: as `regulate`.
     """
-    with regulate(pipe, targets, Unedited(tuple(layers)), adjectives=adjectives, maps=True) as trace:
+    with regulate(pipe, targets, Unedited(tuple(layers)), adjectives=adjectives, maps=True, family=family) as trace:
         yield trace

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, are_denoised_apart, check_caller, is_negative, same
+from attnreg.attention.calls.encodings import (
+    Encoding,
+    Encodings,
+    are_denoised_apart,
+    check_caller,
+    is_negative,
+    nothing_encoded,
+    same,
+    times_written,
+)
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -22,6 +31,7 @@ from attnreg.attention.families.family import Family
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
 from attnreg.attention.lookahead.latents import MovedLatents
+from attnreg.attention.probing.probing import Probing
 from attnreg.regulation.kinds import Embedded
 from attnreg.trace import Trace
 from attnreg.types import AttnregError
@@ -49,6 +59,8 @@ class RegulatedRun:
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
         self.encodings = Encodings(pipe, family, edits, targets, adjectives)
+        self.probing: Probing | None = None
+        """Where no entry tells what the pipeline is like."""
         self.forget()
 
     def forget(self) -> None:
@@ -106,7 +118,7 @@ class RegulatedRun:
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
             given = signature.bind(*args, **kwargs).arguments
-            if self.family.is_aside(given):
+            if (self.probing and not self._recognised(self.probing, given)) or self.family.is_aside(given):
                 return None
             hidden = self.family.embeddings(given)
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
@@ -123,6 +135,8 @@ class RegulatedRun:
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
             apart = are_denoised_apart(self.family, self.waiting)
             call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
+            if self.probing:
+                self.probing.look(call, self.prepared.words)
             if "attention" in acting:
                 time = time._replace(noise=call.noise(self.pipe.scheduler))
 
@@ -178,6 +192,12 @@ class RegulatedRun:
 
         return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
 
+    def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
+        """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""
+        if family := probing.recognised(given, [one.texts for one in self.waiting]):
+            self.family = self.encodings.family = self.attending.family = family
+        return family is not None
+
     @property
     def prepared(self) -> Prepared:
         """Of every image that is drawn."""
@@ -227,10 +247,7 @@ class RegulatedRun:
     def _pairs(self, hidden: Any) -> Pairs:
         """`(row, image)` for the rows of the batch that hold prompts; none if all are negative prompts'."""
         if not self.waiting:
-            raise AttnregError(
-                "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
-                "call the pipeline inside the regulated block"
-            )
+            raise nothing_encoded()
         for seen, pairs in self.seen:  # pipelines hand the same tensors to every step
             if hidden is seen:
                 return pairs
@@ -271,7 +288,7 @@ class RegulatedRun:
         ]
         if not changed:
             return call
-        hidden, times = call.hidden, _times_written(call.hidden)
+        hidden, times = call.hidden, times_written(call.hidden)
         if self.rewritten[0] is not hidden or self.rewritten[1] != times:
             assert self.current is not None
             prompts = self.current.texts.prompts
@@ -293,8 +310,3 @@ class RegulatedRun:
                 "was not regulated",
                 stacklevel=3,
             )
-
-
-def _times_written(tensor: Tensor) -> int:
-    """How often a tensor was written to; of one that was made in inference mode that is not known."""
-    return 0 if tensor.is_inference() else tensor._version

@@ -33,11 +33,15 @@ class Group(NamedTuple):
     images: list[int]
     words: list[PromptWords]
 
-    def columns(self, places: Places, query: Tensor, key: Tensor) -> Columns:
-        """Where the targets stand among the keys of an attention call. `AttnregError` if that has too few of them."""
+    def columns(self, places: Places, query: Tensor, key: Tensor, tokens: int | None = None) -> Columns:
+        """Where the targets stand among the keys of an attention call; `AttnregError` if that has too few of them.
+
+        tokens: how long the text is, where every column of it is wanted.
+        """
         prompts = tuple(one.columns for one in self.words)
         check_prompts(prompts, len(self.images), key.shape[-2] - places.text)
-        return columns_of(prompts, places.text, torch.promote_types(query.dtype, torch.float32), query.device)
+        exact = torch.promote_types(query.dtype, torch.float32)
+        return columns_of(prompts, places.text, exact, query.device, tokens)
 
 
 def grouped(pairs: Sequence[tuple[int, int]], words: Mapping[int, PromptWords]) -> list[Group]:

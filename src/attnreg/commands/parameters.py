@@ -97,6 +97,11 @@ MODEL = click.option(
 )
 
 _DRAWING = (
+    click.option(
+        "--family",
+        metavar="NAME",
+        help="of the model, where its class does not tell it: see attnreg models; probe: find out [by its class]",
+    ),
     click.option("--steps", type=click.IntRange(1, MOST_STEPS), metavar="N", help="denoising steps [the model's own]"),
     click.option(
         "--guidance-scale",

@@ -46,6 +46,12 @@ METHODS: dict[str, Method] = {
         "adds a constant to the targets' logits, or multiplies them: the baseline that every optimisation must beat",
         "",
     ),
+    "taca": Method(
+        "methods.taca.Taca",
+        "multiplies the logits of the whole text in the first steps, where text and picture share one softmax",
+        "Lv et al., ICCV 2025, arXiv:2506.07986",
+        edits="attention logits of the whole text",
+    ),
     "prompt-weighting": Method(
         "methods.prompt_weighting.PromptWeighting",
         "makes the targets' part in the prompt's embedding larger or smaller",

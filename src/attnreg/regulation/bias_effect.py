@@ -6,7 +6,8 @@ With `g_c = (exp(S_c) - 1) P_c` a row's sum becomes `1 + sum g`, and column `c` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -76,6 +77,22 @@ class Masses:
     loss_before: Float[Tensor, " image"] | None
     loss_after: Float[Tensor, " image"] | None
 
+    @staticmethod
+    def of_all_heads(parts: Sequence[Masses]) -> Masses:
+        """What tells the masses of all heads, of parts that tell those of some each, all of as many."""
+        if len(parts) == 1:
+            return parts[0]
+        growths = [one.growth for one in parts if one.growth is not None]
+        losses = ([one.loss_before for one in parts], [one.loss_after for one in parts])
+        return replace(
+            parts[0],
+            before=torch.cat([one.before for one in parts], 1),
+            after=torch.cat([one.after for one in parts], 1),
+            growth=torch.cat(growths, 1) if growths else None,
+            loss_before=_mean(losses[0]),
+            loss_after=_mean(losses[1]),
+        )
+
     @torch.no_grad()
     def measured(self) -> Measured:
         """Mean probability of each target over heads and pixels, without and with the edit."""
@@ -84,6 +101,11 @@ class Masses:
             after = after * (1 + self.growth)
         before, after = ((one.mean(1) @ self.members).squeeze(1) for one in (self.before, after))
         return Measured(before, after, self.loss_before, self.loss_after)
+
+
+def _mean(losses: Sequence[Float[Tensor, " image"] | None]) -> Float[Tensor, " image"] | None:
+    told = [one for one in losses if one is not None]
+    return torch.stack(told).mean(0) if told else None
 
 
 @lru_cache(maxsize=16)

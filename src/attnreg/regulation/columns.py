@@ -21,14 +21,17 @@ from attnreg.types import AttnregError, Grid
 
 
 class Columns(NamedTuple):
-    """The columns of some images' targets, equally many: a prompt with fewer has its first one again, in no target."""
+    """The columns that are edited, of some images, equally many: those of the targets, or all of the text.
+
+    A prompt with fewer of them has its first one again, which is not edited.
+    """
 
     tokens: Int[Tensor, "image column"]
     """Which token each is."""
     members: Float[Tensor, "image column target"]
     """1 where a column belongs to a target, else 0."""
     heeded: Float[Tensor, "image 1 1 column"]
-    """1 where a column belongs to any target, else 0."""
+    """1 where a column is edited: it belongs to a target, or all of the text is; else 0."""
     alone: bool
     """Whether every target is one column, in the order of the targets."""
     slices: tuple[slice | None, ...]
@@ -36,32 +39,45 @@ class Columns(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def columns_of(prompts: tuple[PromptColumns, ...], first: int, dtype: torch.dtype, device: torch.device) -> Columns:
-    """The columns of prompts that have equally many targets; first: where the text's first token stands among the keys.
+def columns_of(
+    prompts: tuple[PromptColumns, ...], first: int, dtype: torch.dtype, device: torch.device, tokens: int | None = None
+) -> Columns:
+    """The columns of prompts that have equally many targets.
 
-    Do not write to the tensors: they are kept. Raises `AttnregError` if the prompts differ in their number of targets.
+    Do not write to the tensors: they are kept.
+
+    Args:
+        prompts: one an image.
+        first: where the text's first token stands among the keys.
+        dtype: of what tells which column belongs to what.
+        device: of all tensors.
+        tokens: how long the text is, where every column of it is wanted, and not the targets' alone.
+
+    Raises:
+        AttnregError: the prompts differ in their number of targets.
     """
     counts = {len(prompt.targets) for prompt in prompts}
     if len(counts) != 1:
         raise AttnregError(
             f"expected the same number of targets in every prompt, got {sorted(counts)}; call once per number"
         )
-    flat = [[column for target in prompt.targets for column in target] for prompt in prompts]
+    if tokens is None:
+        flat = [[column for target in prompt.targets for column in target] for prompt in prompts]
+    else:
+        flat = [list(range(tokens)) for _ in prompts]
     width = max(map(len, flat))
     # Even under `inference_mode` a normal tensor is made, for a later caller may be outside of it.
     with torch.inference_mode(False):
         rows = [columns + columns[:1] * (width - len(columns)) for columns in flat]
-        tokens = first + torch.tensor(rows, device=device)
         members = torch.zeros(len(prompts), width, counts.pop())
         for image, prompt in enumerate(prompts):
-            start = 0
             for number, target in enumerate(prompt.targets):
-                members[image, start : start + len(target), number] = 1
-                start += len(target)
-        alone = width == members.shape[-1]
+                members[image, [rows[image].index(column) for column in target], number] = 1
         members = members.to(device, dtype)
+        heeded = members.sum(-1) if tokens is None else torch.ones_like(members[..., 0])
+        alone = tokens is None and width == members.shape[-1]
         slices = tuple(_evenly_spaced([first + column for column in row]) for row in rows)
-        return Columns(tokens, members, members.sum(-1)[:, None, None], alone, slices)
+        return Columns(first + torch.tensor(rows, device=device), members, heeded[:, None, None], alone, slices)
 
 
 def _evenly_spaced(columns: list[int]) -> slice | None:
@@ -196,6 +212,19 @@ class LogitEdit(Protocol):
         Returns:
             What is added to the logits.
         """
+
+
+@runtime_checkable
+class TextEdit(LogitEdit, Protocol):
+    """A `LogitEdit` that may ask for every column of the text, where picture and text share one softmax.
+
+    These are hundreds: its `bias` is asked one head at a time, all of them with the same `memory`, unless gradients are
+    wanted.
+    """
+
+    @property
+    def whole_text(self) -> bool:
+        """Whether the columns are all of the text's, padding included, and not the targets' alone."""
 
 
 def check_prompts(prompts: Sequence[PromptColumns], images: int, tokens: int) -> None:

@@ -20,6 +20,7 @@ from attnreg.types import (
     LayerRecord,
     Measurable,
     Measured,
+    ProbeRecord,
     StartRecord,
     Target,
 )
@@ -50,6 +51,8 @@ class Trace:
         """What methods that choose among noises chose, one record an image."""
         self.decisions: list[Decision] = []
         """Which method acted and why, one an image; none where the method was named by the caller."""
+        self.probes: list[ProbeRecord] = []
+        """What was found where the family is "probe", one record at most."""
         self._noted: list[tuple[int, str, Sequence[int], Grid, Measured | Measurable]] = []
         self._sums = MapSums(self.keeps_maps)
 

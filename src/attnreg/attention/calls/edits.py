@@ -7,7 +7,7 @@ from typing import Any
 
 from attnreg.attention.families.family import Family
 from attnreg.regulation.auto import Auto
-from attnreg.regulation.columns import LogitEdit
+from attnreg.regulation.columns import LogitEdit, TextEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
@@ -86,6 +86,12 @@ def edits_for(family: Family, edits: Edits) -> Edits:
                 f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
                 f"there those work that edit the {' or the '.join(sorted(family.kinds))}: choose attention-balance"
             )
+    logits = edits.logits
+    if isinstance(logits, TextEdit) and logits.whole_text and logits.strength and not family.together:
+        raise AttnregError(
+            f"expected a method that works on {family.name}, got {type(logits).__name__}, which raises the text "
+            "against the picture in one softmax: there the picture looks at the text alone; choose attention-balance"
+        )
     return edits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from attnreg.attention.calls.texts import TextEncoder
 from attnreg.attention.families.family import Embeddings, Family, Texts
 from attnreg.types import AttnregError
 
+ProbeWords = Callable[[Mapping[str, list[Received]], Sequence[str], Embeddings, Callable[[], Texts]], Sequence[Family]]
 REMEMBERED = 16
 """So many results of `encode_prompt` are known again when they are handed back."""
 
@@ -49,6 +50,8 @@ class Encodings:
         self.pipe, self.family, self.edits = pipe, family, edits
         self.targets, self.adjectives = targets, adjectives
         self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
+        self.probe: ProbeWords | None = None
+        """Finds the columns of each prompt's words, where no entry says how."""
 
     def encoded(
         self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
@@ -67,6 +70,7 @@ class Encodings:
         """
         handed_back: Prepared | None = None
         prompts = prompts_in(given)  # before the pipeline writes into the list: some do
+        kept = {name: [*value] if isinstance(value, list) else value for name, value in given.items()}
         words: Words | None = None
         error: AttnregError | None = None
         unheeded = list[str]()
@@ -86,7 +90,9 @@ class Encodings:
         if not handed_back and error is None and words is None:
             assert prompts is not None  # else there was an error
             try:
-                words = self._words_received(prompts, texts, received, name_nothing)
+                words = self._words_received(
+                    prompts, texts, received, name_nothing, lambda: self._again(original, kept)
+                )
             except AttnregError as wrong:
                 if not may_be_negative:
                     raise
@@ -114,7 +120,12 @@ class Encodings:
             )
         if self.family.encoders:
             return None
-        return words_of_prompts(self.pipe, prompts, self.targets, self.adjectives)
+        return words_of_prompts(self.pipe, self.family, prompts, self.targets, self.adjectives)
+
+    def _again(self, original: Callable[..., Any], kept: dict[str, Any]) -> Texts:
+        """What the same arguments become once more."""
+        copied = {name: [*value] if isinstance(value, list) else value for name, value in kept.items()}
+        return self.family.texts(original(**copied))
 
     def _words_received(
         self,
@@ -122,11 +133,15 @@ class Encodings:
         texts: Texts,
         received: dict[str, list[Received]],
         name_nothing: Callable[[str], None],
+        again: Callable[[], Texts],
     ) -> Words:
         """The words of the prompts where the text encoders read them."""
         each = len(texts.prompts) // len(prompts)
+        families: Sequence[Family] = [self.family] * len(prompts)
+        if self.probe:
+            families = self.probe(received, prompts, texts.prompts, again)
         found = [
-            read(self.pipe, self.family, received, (number, prompts), len(texts.prompts[number * each]))
+            read(self.pipe, families[number], received, (number, prompts), len(texts.prompts[number * each]))
             for number in range(len(prompts))
         ]
         return words_received(found, self.targets, self.adjectives, name_nothing)
@@ -180,3 +195,16 @@ def are_denoised_apart(family: Family, encodings: Sequence[Encoding]) -> bool:
 def same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal, whatever their type."""
     return first.shape == second.shape and torch.equal(first, second.to(first))
+
+
+def times_written(tensor: Tensor) -> int:
+    """How often a tensor was written to; of one that was made in inference mode that is not known."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def nothing_encoded() -> AttnregError:
+    """The error for a call of the denoiser by someone else than the pipeline."""
+    return AttnregError(
+        "expected the pipeline to encode a prompt before it denoises, got a call of the denoiser alone; "
+        "call the pipeline inside the regulated block"
+    )

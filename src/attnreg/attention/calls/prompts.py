@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 from attnreg.attention.families import tokenizer_of
+from attnreg.attention.families.family import Family
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
 from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, nothing_found, targets_in
@@ -35,7 +36,9 @@ def _listed(prompts: Any) -> list[str]:
     return [prompts] if isinstance(prompts, str) else list(prompts)
 
 
-def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives: bool) -> list[PromptWords | None]:
+def words_of_prompts(
+    pipe: Any, family: Family, prompts: Sequence[str], targets: Any, adjectives: bool
+) -> list[PromptWords | None]:
     """The words of each prompt by the pipeline's tokenizer.
 
     `None` where nothing is to be heeded: a prompt that names no thing (a warning says so), or an empty list of targets
@@ -45,7 +48,7 @@ def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives
     """
     wanted = _wanted(targets, len(prompts))
     return [
-        None if named == [] else _words_of(pipe, prompt, named, adjectives)
+        None if named == [] else _words_of(pipe, family, prompt, named, adjectives)
         for prompt, named in zip(prompts, wanted, strict=True)
     ]
 
@@ -89,11 +92,13 @@ def warn_unmodified(prompt: str) -> None:
     warnings.warn(f"attnreg: drawn unmodified: {nothing_found(prompt)}", stacklevel=2)
 
 
-def _words_of(pipe: Any, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool) -> PromptWords | None:
+def _words_of(
+    pipe: Any, family: Family, prompt: str, wanted: Sequence[TargetSpec] | None, adjectives: bool
+) -> PromptWords | None:
     if wanted is None and not find_phrases(prompt):
         warn_unmodified(prompt)
         return None
-    tokenizer = tokenizer_of(pipe)
+    tokenizer = tokenizer_of(pipe, family)
     if hasattr(pipe, "maybe_convert_prompt"):
         prompt = pipe.maybe_convert_prompt(prompt, tokenizer)
     targets = find_targets(prompt, tokenizer, wanted, adjectives=adjectives)

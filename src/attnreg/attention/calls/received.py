@@ -119,6 +119,9 @@ def _places(
 ) -> list[int | None]:
     """For each token that an encoder received, the column of the embedding that it fills."""
     count = len(given.ids)
+    if encoder.shift is not None:
+        shifted = [index + encoder.shift for index in range(count)]
+        return [column if 0 <= column < columns else None for column in shifted]
     order = list(range(count))
     if count > columns and encoder.cut_from_the_left:
         order = [0, *order[count - columns + 1 :]]

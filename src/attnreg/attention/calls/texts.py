@@ -24,7 +24,7 @@ class TextEncoder:
 
     def __init__(self, pipe: Any, family: Family, encode_prompt: Callable[..., Any], given: dict[str, Any]) -> None:
         self.pipe, self.family, self.encode_prompt = pipe, family, encode_prompt
-        self.tokenizer = tokenizer_of(pipe)
+        self.tokenizer = tokenizer_of(pipe, family)
         self.takes = inspect.signature(type(pipe).encode_prompt).parameters
         self.kept = {name: given[name] for name in KEPT if name in given}
 

@@ -13,7 +13,9 @@ from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.family import Family, TextColumns
 from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
+from attnreg.attention.families.likeness import closest, named
 from attnreg.attention.families.mixed import MIXED
+from attnreg.attention.families.probed import PROBE, probed
 from attnreg.attention.families.refused import REFUSED
 from attnreg.attention.families.single_stream import SINGLE_STREAM
 from attnreg.attention.families.unet import UNet
@@ -47,8 +49,23 @@ def plain(module: nn.Module) -> nn.Module:
     return inner
 
 
-def family_of(pipe: Any) -> tuple[Family, nn.Module]:
-    """The pipeline's row of the table and its denoiser; `AttnregError` if it has none."""
+def family_of(pipe: Any, name: str | None = None) -> tuple[Family, nn.Module]:
+    """The pipeline's family and its denoiser.
+
+    Args:
+        pipe: a pipeline of diffusers.
+        name: of a family, where it is not to be told by the denoiser's class; "probe": what has to be found out.
+
+    Returns:
+        The entry of `FAMILIES`, or what stands for one that is probed; and the denoiser's module.
+
+    Raises:
+        AttnregError: there is no entry for the pipeline, or it does not fit the one that is named.
+    """
+    if name is not None:
+        denoisers = list(dict.fromkeys(family.denoiser for family in FAMILIES))
+        asked, module = probed(pipe, denoisers) if name == PROBE else named(pipe, name, FAMILIES)
+        return asked, plain(module)
     for family in FAMILIES:
         model = getattr(pipe, family.denoiser, None)
         if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
@@ -67,18 +84,33 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
     )
     raise AttnregError(
         f"expected a diffusers pipeline with a denoiser that can be regulated ({known}), got {type(pipe).__name__} "
-        f"with {held or 'no model'}; see docs/architecture.md for how a family is added"
+        f"with {held or 'no model'}; {_advice(pipe)}"
     )
 
 
-def tokenizer_of(pipe: Any) -> Any:
+def _advice(pipe: Any) -> str:
+    """What to do about a pipeline whose denoiser is in no entry."""
+    for name in dict.fromkeys(family.denoiser for family in FAMILIES):
+        if isinstance(model := getattr(pipe, name, None), nn.Module):
+            near = closest(plain(model), FAMILIES)
+            force = f"the nearest is {near.name}: try family={near.name!r} (--family), or " if near else "try "
+            return f"{force}family='{PROBE}', which finds out by itself; docs/models.md says what either risks"
+    return "see docs/architecture.md for how a family is added"
+
+
+def tokenizer_of(pipe: Any, family: Family | None = None) -> Any:
     """The tokenizer that reads most of a prompt: the last one whose tokens stand in columns of their own.
 
     Of a UNet's pipeline it is `tokenizer`, or `tokenizer_2` where that is the only one (SDXL's refiner).
 
-    Raises `AttnregError` if the pipeline has none.
+    Args:
+        pipe: a pipeline of diffusers.
+        family: of it, where that is known.
+
+    Raises:
+        AttnregError: the pipeline has none.
     """
-    family, _ = family_of(pipe)
+    family = family or family_of(pipe)[0]
     names = [columns.tokenizer for columns in reversed(family.encoders)] or ["tokenizer", "tokenizer_2"]
     for name in names:
         if (held := getattr(pipe, name, None)) is not None:

@@ -49,6 +49,9 @@ class TextColumns:
     """So many of its first tokens are dropped; or the pipeline's attribute that says how many, or what they say."""
     keeps_padding: bool = False
     """Whether padding fills columns also where some of the first tokens are dropped."""
+    """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
+    shift: int | None = None
+    """A token's column less its index, where a probe has found it."""
     cut_from_the_left: bool = False
     """Whether all but the last tokens are dropped instead, as many as the embedding holds; the first one is kept."""
     behind: tuple[str, ...] = ()
@@ -90,6 +93,10 @@ class Family:
     apart: bool = False
     """Whether negative prompts that are encoded with the others are denoised on their own."""
 
+    together: bool = False
+    """Whether one softmax is over text and picture, so that the text can be heard more at the picture's cost."""
+    tested: str = "on a tiny pipeline with random weights"
+    """How what is said of it is known to hold."""
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
 
@@ -140,6 +147,10 @@ class Family:
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """How many keys the attention call over the text has; `None`: it is the layer's first."""
         return None
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """How many columns the text fills among the keys."""
+        return int(arguments[self.text].shape[-2])
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Where picture and text lie in a layer's attention call of so many queries and keys.

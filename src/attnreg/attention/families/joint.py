@@ -25,6 +25,7 @@ class Joint(Family):
     """What the whole name of a layer matches."""
     text_first: bool = True
     """Whether the text's tokens come before the picture's."""
+    together: bool = True
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module attends over text and picture together."""

@@ -27,6 +27,7 @@ class UNet(Family):
     sample: str = "sample"
     kinds: frozenset[str] = EVERY_KIND
     pooled_result: int | None = 2
+    tested: str = "as the bundled model, measured; on tiny pipelines with random weights"
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:

@@ -37,7 +37,9 @@ class Part(NamedTuple):
     """Of each image; their tokens count the keys."""
     grid: Grid
     note: Callable[[BiasEffect], None] | None = None
-    """Told what the edit does, before the output is corrected."""
+    """Told what the edit does, before the output is corrected; once for every time that the edit is asked."""
+    by_head: bool = False
+    """Whether the edit is asked one head at a time: of many columns all heads at once are a tensor of gigabytes."""
 
 
 Edit = Callable[[ColumnAttention], Bias | None]
@@ -70,27 +72,40 @@ def attend_corrected(
     with torch.autocast(kind, enabled=False) if rounding else nullcontext():
         for part, edit in parts:
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
-            attention = _seen(part, query, key, log_sum, mask, factor)
-            bias = edit(attention)
-            if bias is None:
-                continue
-            change = BiasEffect(attention, bias)
-            if part.note:
-                part.note(change)
-            for image, row in enumerate(part.rows):
-                before = output[row][:, part.queries]
-                spread = _chosen(value[row], part.columns, image).to(attention.probabilities.dtype)
-                edited = _corrected(change, image, before, spread, in_place)
-                if edited is before:
+            for heads in _in_turn(part, query.shape[1], in_place):
+                own = None if log_sum is None else log_sum[:, heads]
+                of_heads = mask if mask is None or mask.shape[1] == 1 else mask[:, heads]
+                attention = _seen(part, query[:, heads], key[:, heads], own, of_heads, factor)
+                bias = edit(attention)
+                if bias is None:
                     continue
-                if in_place:
-                    output[row, :, part.queries] = edited
-                else:
-                    at = torch.arange(query.shape[2], device=query.device)[part.queries]
-                    inner = output[row].index_copy(1, at, edited)
-                    whole = torch.tensor([row], device=query.device)
-                    output = output.index_copy(0, whole, inner.unsqueeze(0))
+                change = BiasEffect(attention, bias)
+                if part.note:
+                    part.note(change)
+                output = _applied(part, heads, change, output, value, in_place)
     return output
+
+
+def _applied(
+    part: Part, heads: slice, change: BiasEffect, output: Tensor, value: Tensor, in_place: bool
+) -> Float[Tensor, "batch head query channel"]:
+    """The output with a part of it corrected, in some heads; the very tensor, written to, where that is allowed."""
+    for image, row in enumerate(part.rows):
+        before = output[row, heads, part.queries]
+        spread = _chosen(value[row, heads], part.columns, image).to(change.attention.probabilities.dtype)
+        edited = _corrected(change, image, before, spread, in_place)
+        if in_place and edited is not before:
+            output[row, heads, part.queries] = edited
+        elif edited is not before:  # all heads: those that keep a gradient are corrected together
+            at = torch.arange(output.shape[2], device=output.device)[part.queries]
+            inner = output[row].index_copy(1, at, edited)
+            output = output.index_copy(0, torch.tensor([row], device=output.device), inner.unsqueeze(0))
+    return output
+
+
+def _in_turn(part: Part, heads: int, in_place: bool) -> list[slice]:
+    """The heads that are corrected together; all of them where gradients are wanted, which keep everything anyway."""
+    return [slice(head, head + 1) for head in range(heads)] if part.by_head and in_place else [slice(None)]
 
 
 def _seen(

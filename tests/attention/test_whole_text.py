@@ -1,0 +1,146 @@
+"""An edit of the whole text in whole pipelines: TACA's rule in every family where picture and text share a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+import tiny_families
+import tiny_transformers
+from attnreg import AttnregError, configure, regulate
+from attnreg.attention.families import FAMILIES, family_of
+from attnreg.methods.taca import Taca
+from materialised import hotter_text
+from test_families import SMALL, Noted, calls, everything_in  # noqa: F401  (a fixture)
+
+PROMPT = "a cat and a blue balloon"
+TOGETHER = [family.name for family in FAMILIES if family.together]
+
+
+@pytest.fixture(scope="module", params=TOGETHER)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def pipe(name: str) -> Any:
+    return tiny_families.FAMILIES[name]()
+
+
+@pytest.fixture
+def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
+    def drawn(prompt: Any = PROMPT, **options: Any) -> Tensor:
+        count = 1 if isinstance(prompt, str) else len(prompt)
+        given = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[name] | options
+        if count > 1 and isinstance(given.get("negative_prompt"), str):
+            given["negative_prompt"] = [given["negative_prompt"]] * count
+        generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
+        images = pipe(prompt, generator=generators, **given).images
+        return torch.stack(list(images)) if isinstance(images, list) else images
+
+    return drawn
+
+
+def test_before_during_after(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    before, objects = draw(), everything_in(pipe)
+    with regulate(pipe, config=Taca()) as trace:
+        during, again = draw(), draw()
+    assert torch.equal(before, draw())
+    assert objects == everything_in(pipe)
+    assert torch.equal(during, again)
+    assert not torch.allclose(before, during, rtol=0, atol=1e-6)
+    assert (trace.steps, trace.regulated_steps) == (3, 1), "the first of three"
+    assert {record.layer for record in trace.records} == set(trace.layers)
+    assert len(trace.records) == len(trace.layers), "one record a layer, however many heads"
+    for nothing in ({"strength": 0.0}, {"window": (0.5, 0.5)}, {"factor": 1.0}):
+        with regulate(pipe, config=Taca(**nothing)):
+            assert torch.equal(draw(), before)
+
+
+def test_whole_layers_are_those_of_its_definition(
+    pipe: Any,
+    draw: Callable[..., Tensor],
+    calls: list[Noted],  # noqa: F811
+) -> None:
+    """Picture queries, text keys, the prompt's rows: nothing else; to 1e-5."""
+    with regulate(pipe, config=Taca()) as trace:
+        draw()
+    assert len(calls) == len(trace.layers)
+    for (one,), args, kwargs, output in calls:
+        query, key, value = [*args, kwargs.get("query"), kwargs.get("key"), kwargs.get("value")][:3] if args else (
+            kwargs["query"], kwargs["key"], kwargs["value"]
+        )  # fmt: skip
+        mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
+        tokens = one.columns.tokens[0]
+        text = slice(int(tokens[0]), int(tokens[-1]) + 1)
+        assert tokens.tolist() == list(range(text.start, text.stop))
+        # Every key is the text's or a picture's (with its padding): none is in both, none in neither.
+        assert text.start == 0 or text.stop == key.shape[2]
+        assert one.queries.stop <= text.start or one.queries.start == text.stop
+        gamma = torch.ones(len(query))
+        gamma[list(one.rows)] = 1.2
+        for row in range(len(query)):
+            of_row = None if mask is None else mask[row : row + 1] if len(mask) > 1 else mask
+            wanted = hotter_text(query[row], key[row], one.queries, text, float(gamma[row]), of_row) @ value[row]
+            torch.testing.assert_close(output[row : row + 1], wanted.reshape(1, *wanted.shape[-3:]), rtol=0, atol=1e-5)
+
+
+def test_two_prompts(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """Each as alone, one with more targets than the other; where nothing is to be heeded nothing is raised."""
+    prompts = [PROMPT, "a dog with a car and a clock"]  # copied below: a pipeline may write into the list
+    with regulate(pipe, [None, ["clock", "dog", "car"]], Taca()):
+        together = draw([*prompts])
+    with regulate(pipe, config=Taca()):
+        alone = draw()
+    torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
+    plain = draw([*prompts])
+    with regulate(pipe, [None, []], Taca()):
+        first = draw([*prompts])
+    assert torch.equal(first[1], plain[1])
+    assert not torch.allclose(first[0], plain[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_everything_is_restored_when_the_call_raises(
+    pipe: Any, draw: Callable[..., Tensor], error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects, asked, original = everything_in(pipe), list[int](), Taca.bias
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        asked.append(1)
+        if len(asked) > 2:
+            raise error("stopped")
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Taca, "bias", fails)
+        with pytest.raises(error, match="stopped"), regulate(pipe, config=Taca()):
+            draw()
+    assert objects == everything_in(pipe)
+    with regulate(pipe, config=Taca()):
+        assert draw().isfinite().all()
+
+
+def test_maps_are_the_mean_over_the_heads(pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """Head by head, they add up to what the account says."""
+    with regulate(pipe, config=Taca(), maps=True) as trace:
+        draw()
+    (maps,), (told,) = trace.maps(), trace.attention()
+    for target, (before, after) in maps.items():
+        assert before.mean().item() == pytest.approx(told[target][0], rel=1e-4)
+        assert after.mean().item() == pytest.approx(told[target][1], rel=1e-4)
+
+
+def test_where_the_picture_looks_at_text_alone_it_is_refused() -> None:
+    """All keys are text there: the rule would be a temperature, and raise nothing against the picture."""
+    for pipe in (tiny.stable_diffusion(), tiny_transformers.pixart()):
+        name = family_of(pipe)[0].name
+        with pytest.raises(AttnregError, match=f"works on {name}, got Taca, .*looks at the text alone"):
+            regulate(pipe, config=configure("taca")).__enter__()
+        with regulate(pipe, config=Taca(strength=0.0)):
+            pass

@@ -1,0 +1,90 @@
+"""The table of families: made from them alone, true of the installed diffusers, and printed for people and programs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import Any
+
+import diffusers
+import pytest
+from click.testing import CliRunner
+
+from attnreg.attention.families import FAMILIES
+from attnreg.attention.families.joint import Flux
+from attnreg.catalogue import family_rows, pipelines_of, works
+from attnreg.cli import cli
+from attnreg.commands import models
+from attnreg.methods import METHODS
+
+
+def test_there_is_a_row_for_every_family() -> None:
+    rows = family_rows()
+    assert [row.name for row in rows] == [family.name for family in FAMILIES]
+    for row, family in zip(rows, FAMILIES, strict=True):
+        assert row.denoiser == family.model
+        assert row.tested
+        assert row.default_layers.endswith(".")
+        assert set(row.edits) - {"whole text"} == family.kinds
+        assert row.methods == tuple(name for name in METHODS if name != "none" and works(name, family))
+
+
+@pytest.mark.parametrize(
+    "name", ["StableDiffusionPipeline", "FluxPipeline", "FluxKontextPipeline", "PixArtSigmaPipeline"]
+)
+def test_pipelines_are_those_that_take_such_a_denoiser(name: str) -> None:
+    """Against the class itself, imported: its signature, and its `encode_prompt`."""
+    kind: Any = getattr(diffusers, name)
+    parameters = inspect.signature(kind.__init__).parameters
+    taking = [
+        family.name
+        for family in FAMILIES
+        if family.denoiser in parameters
+        and family.model in re.findall(r"\w+", str(parameters[family.denoiser].annotation))
+    ]
+    assert taking == [family.name for family in FAMILIES if name in pipelines_of(family)]
+    assert hasattr(kind, "encode_prompt")
+
+
+def test_a_pipeline_that_encodes_no_prompt_is_none_of_them() -> None:
+    """Image variation and unconditional pipelines hold a UNet as well."""
+    listed = pipelines_of(FAMILIES[0])
+    assert not hasattr(diffusers.StableDiffusionImageVariationPipeline, "encode_prompt")
+    assert "StableDiffusionImageVariationPipeline" not in listed
+    assert "StableDiffusionXLPipeline" in listed
+    assert "AnimateDiffPipeline" not in listed, "it makes a denoiser of videos of it"
+
+
+def test_a_new_entry_is_listed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    import attnreg.catalogue
+
+    new = Flux("Bria", "BriaTransformer2DModel")
+    monkeypatch.setattr(attnreg.catalogue, "FAMILIES", (*FAMILIES, new))
+    (row,) = [row for row in family_rows() if row.name == "Bria"]
+    assert "BriaPipeline" in row.pipelines
+    assert "attention-balance" in row.methods
+
+
+def test_piped_it_is_one_plain_line_a_family() -> None:
+    done = CliRunner().invoke(cli, ["models"], catch_exceptions=False)
+    header, *lines = done.output.splitlines()
+    assert tuple(header.split("\t")) == models.COLUMNS
+    assert [line.split("\t")[0] for line in lines] == [family.name for family in FAMILIES]
+    assert {len(line.split("\t")) for line in lines} == {len(models.COLUMNS)}
+
+
+def test_as_json_it_is_the_same() -> None:
+    done = CliRunner().invoke(cli, ["models", "--json"], catch_exceptions=False)
+    told = json.loads(done.output)
+    assert [one["name"] for one in told] == [row.name for row in family_rows()]
+    assert told[0]["methods"] == list(family_rows()[0].methods)
+
+
+def test_on_a_terminal_it_is_wrapped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    cli.main(["models"], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert "FLUX: FluxTransformer2DModel\n" in text
+    assert max(map(len, text.splitlines())) <= 110
+    assert "--family probe" in text
