@@ -14,11 +14,13 @@ WORKS, REFUSED = "yes", "–"
 
 
 def table() -> str:
-    """A row a method, a column a family."""
-    rows = [["method", *(family.name for family in FAMILIES)], ["---", *(":---:" for _ in FAMILIES)]]
+    """A row a family; a column for all methods that work on the same families."""
+    columns: dict[tuple[str, ...], list[str]] = {}
     for method in METHODS:
-        cells = (WORKS if works(method, family) else REFUSED for family in FAMILIES)
-        rows.append([f"`{method}`", *cells])
+        cells = tuple(WORKS if works(method, family) else REFUSED for family in FAMILIES)
+        columns.setdefault(cells, []).append(f"`{method}`")
+    rows = [["family", *map(", ".join, columns.values())], ["---", *(":---:" for _ in columns)]]
+    rows += [[family.name, *cells] for family, *cells in zip(FAMILIES, *columns, strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -59,9 +59,9 @@ def test_a_pipeline_that_encodes_no_prompt_is_none_of_them() -> None:
 def test_a_new_entry_is_listed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     import attnreg.catalogue
 
-    new = Flux("Bria", "BriaTransformer2DModel")
+    new = Flux("Newer", "BriaTransformer2DModel")
     monkeypatch.setattr(attnreg.catalogue, "FAMILIES", (*FAMILIES, new))
-    (row,) = [row for row in family_rows() if row.name == "Bria"]
+    (row,) = [row for row in family_rows() if row.name == "Newer"]
     assert "BriaPipeline" in row.pipelines
     assert "attention-balance" in row.methods
 

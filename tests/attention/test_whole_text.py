@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
         if count > 1 and isinstance(given.get("negative_prompt"), str):
             given["negative_prompt"] = [given["negative_prompt"]] * count
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        images = pipe(prompt, generator=generators, **given).images
+        images = pipe(prompt=prompt, generator=generators, **given).images
         return torch.stack(list(images)) if isinstance(images, list) else images
 
     return drawn
@@ -63,6 +64,7 @@ def test_before_during_after(pipe: Any, draw: Callable[..., Tensor]) -> None:
 
 
 def test_whole_layers_are_those_of_its_definition(
+    name: str,
     pipe: Any,
     draw: Callable[..., Tensor],
     calls: list[Noted],  # noqa: F811
@@ -79,9 +81,11 @@ def test_whole_layers_are_those_of_its_definition(
         tokens = one.columns.tokens[0]
         text = slice(int(tokens[0]), int(tokens[-1]) + 1)
         assert tokens.tolist() == list(range(text.start, text.stop))
-        # Every key is the text's or a picture's (with its padding): none is in both, none in neither.
-        assert text.start == 0 or text.stop == key.shape[2]
-        assert one.queries.stop <= text.start or one.queries.start == text.stop
+        # Every key is the text's or a picture's (with its padding): none is in both, none in neither but registers.
+        registers = 8 if name == "AuraFlow" else 0
+        assert text.start == registers or text.stop == key.shape[2]
+        if query.shape[2] == key.shape[2]:  # else the picture alone asks
+            assert one.queries.stop <= text.start or one.queries.start == text.stop
         gamma = torch.ones(len(query))
         gamma[list(one.rows)] = 1.2
         for row in range(len(query)):
@@ -90,15 +94,17 @@ def test_whole_layers_are_those_of_its_definition(
             torch.testing.assert_close(output[row : row + 1], wanted.reshape(1, *wanted.shape[-3:]), rtol=0, atol=1e-5)
 
 
-def test_two_prompts(pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """Each as alone, one with more targets than the other; where nothing is to be heeded nothing is raised."""
+def test_two_prompts(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
+    """Each as alone, if it is so without, one with more targets; where nothing is to be heeded nothing is raised."""
+    draw = partial(draw, **tiny_families.TOGETHER.get(name, {}))
     prompts = [PROMPT, "a dog with a car and a clock"]  # copied below: a pipeline may write into the list
     with regulate(pipe, [None, ["clock", "dog", "car"]], Taca()):
         together = draw([*prompts])
     with regulate(pipe, config=Taca()):
         alone = draw()
-    torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
     plain = draw([*prompts])
+    if torch.allclose(plain[:1], draw(), rtol=1e-4, atol=1e-4):
+        torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
     with regulate(pipe, [None, []], Taca()):
         first = draw([*prompts])
     assert torch.equal(first[1], plain[1])

@@ -15,9 +15,10 @@ from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
 from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action
-from attnreg.attention.layers.catch import attend_with, scaled_logits, values_of
+from attnreg.attention.layers.catch import attend_with, scaled_logits
 from attnreg.attention.layers.correction import Edit, Part, attend_corrected
 from attnreg.attention.maps import column_maps, target_maps
+from attnreg.attention.valued import Values, with_values
 from attnreg.attention.watching import Group, Watch, grouped, looks, placed
 from attnreg.regulation.bias_effect import BiasEffect, Masses
 from attnreg.regulation.columns import LogitEdit, TextEdit
@@ -94,11 +95,11 @@ class Attending:
         if call.pairs is not self.pairs:  # pipelines hand the same embeddings to every step
             self._group(call, words, heeded)
         tokens = self.family.keys(call.arguments)
-        valued = _Values.of(call, embedded)
+        valued = Values.of(call, embedded)
         edited = self.groups if {"logits", "attention"} & set(acting) else []
         acts: dict[str, Action] = {}
         if valued:
-            acts = {name: Action(tokens, partial(_with_values, module, valued)) for name, module in self.every.items()}
+            acts = {name: Action(tokens, partial(with_values, module, valued)) for name, module in self.every.items()}
         for name, module in self.text.items() if edited else ():
             others = self.others if self._watches(name) else []
             acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call, edited, others))
@@ -138,7 +139,7 @@ class Attending:
         self,
         layer: str,
         module: nn.Module | None,
-        valued: _Values | None,
+        valued: Values | None,
         call: Call,
         groups: list[Group],
         watched: list[Group],
@@ -204,7 +205,7 @@ class Attending:
         To the columns of the targets, or to all of the text.
         """
         tokens = self.family.tokens(call.arguments) if self.whole_text else None
-        found = []
+        found: list[tuple[_Effects, tuple[Part, Edit]]] = []
         for index, (group, places) in enumerate(groups):
             effects = _Effects(group.images, places.grid, self._keeps(layer))
             columns = group.columns(places, query, key, tokens)
@@ -273,33 +274,3 @@ class _Effects:
         if self.maps:
             before, after = self.maps[0] if len(self.maps) == 1 else torch.stack(self.maps).mean(0)
             trace.note_maps(step, layer, self.images, self.grid, before, after)
-
-
-class _Values(NamedTuple):
-    """Values to be handed on that are made of something else than the keys."""
-
-    rows: Tensor
-    embeddings: Tensor
-
-    @staticmethod
-    def of(call: Call, embedded: dict[int, Embedded]) -> _Values | None:
-        """Of the rows whose prompt became two things; `None` if there is none."""
-        chosen = [
-            (row, embedded[image].values)
-            for row, image in call.pairs
-            if image in embedded and embedded[image].values is not embedded[image].keys
-        ]
-        if not chosen:
-            return None
-        rows = torch.tensor([row for row, _ in chosen], device=call.hidden.device)
-        return _Values(rows, torch.stack([values for _, values in chosen]).to(call.hidden))
-
-    def put(self, module: Any, value: Tensor) -> Tensor:
-        """The module's values, with those of the rows made of the other embeddings, by the module's own projection."""
-        return value.index_copy(0, self.rows, values_of(module, self.embeddings, value))
-
-
-def _with_values(
-    module: nn.Module, valued: _Values, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
-    return F.scaled_dot_product_attention(query, key, valued.put(module, value), *args, **kwargs)

@@ -80,8 +80,8 @@ def regulate(
         adjectives: whether the adjectives of noun phrases found automatically belong to their target.
         maps: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
             `trace.neglected`). The picture is the same.
-        family: a name of `FAMILIES`, for a denoiser whose class is in none; "probe" finds out what it looks at, for three
-            more calls of the denoiser for pictures of a size and some of the text encoders (docs/models.md).
+        family: a name of `FAMILIES`, for a denoiser whose class is in none; "probe" finds out what it looks at, for
+            three more calls of the denoiser for pictures of a size and some of the text encoders (docs/models.md).
 
     Yields:
         The trace of the pipeline's last call, filled while it samples.

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
@@ -21,11 +21,10 @@ from attnreg.attention.calls.encodings import (
     check_caller,
     is_negative,
     nothing_encoded,
-    same,
-    times_written,
 )
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
+from attnreg.attention.calls.rewriting import Rewriting
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
 from attnreg.attention.families.family import Family
 from attnreg.attention.layers.acting import Layers
@@ -74,7 +73,7 @@ class RegulatedRun:
         self.current: Encoding | None = None
         """What the picture is drawn from; known from the first call of the denoiser on."""
         self.seen: list[tuple[Any, Pairs]] = []
-        self.rewritten: tuple[Tensor | None, int, Tensor | None] = (None, 0, None)
+        self.rewriting = Rewriting()
         self.layers.acts = {}
         self.attending.forget()
         if self.latents:
@@ -141,7 +140,8 @@ class RegulatedRun:
                 time = time._replace(noise=call.noise(self.pipe.scheduler))
 
             def rewritten(call: Call) -> Call:
-                return self._rewritten(call, self._embedded(acting))
+                assert self.current is not None
+                return self.rewriting(call, self._embedded(acting), self.current.texts.prompts)
 
             if self.latents:
                 call = self.latents.exchange(call, self.prepared, scalings, time, acting, rewritten)
@@ -278,29 +278,6 @@ class RegulatedRun:
                     self.trace.decisions += [self.edits.auto.decision(image, why) for image in heeded]
                 return pairs
         return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
-
-    def _rewritten(self, call: Call, embedded: dict[int, Embedded]) -> Call:
-        """The call with what the edit made of the prompts in their rows."""
-        changed = [
-            (row, embedded[image].keys)
-            for row, image in call.pairs
-            if image in embedded and not same(embedded[image].keys, call.hidden[row])
-        ]
-        if not changed:
-            return call
-        hidden, times = call.hidden, times_written(call.hidden)
-        if self.rewritten[0] is not hidden or self.rewritten[1] != times:
-            assert self.current is not None
-            prompts = self.current.texts.prompts
-            if any(not same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
-                raise AttnregError(
-                    "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
-                    "callback writes to them: leave it out, or choose a method that changes no embedding"
-                )
-            rows = torch.tensor([row for row, _ in changed], device=hidden.device)
-            made = torch.stack([keys for _, keys in changed]).to(hidden)
-            self.rewritten = hidden, times, hidden.index_copy(0, rows, made)
-        return call.given(**{self.family.text: self.rewritten[2]})
 
     def warn_if_nothing_ran(self) -> None:
         """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""

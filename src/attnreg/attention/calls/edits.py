@@ -90,7 +90,8 @@ def edits_for(family: Family, edits: Edits) -> Edits:
     if isinstance(logits, TextEdit) and logits.whole_text and logits.strength and not family.together:
         raise AttnregError(
             f"expected a method that works on {family.name}, got {type(logits).__name__}, which raises the text "
-            "against the picture in one softmax: there the picture looks at the text alone; choose attention-balance"
+            "against the picture in one softmax: there the picture looks at the text alone, or "
+            "the text lies elsewhere in each row; choose attention-balance"
         )
     return edits
 

@@ -197,11 +197,6 @@ def same(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and torch.equal(first, second.to(first))
 
 
-def times_written(tensor: Tensor) -> int:
-    """How often a tensor was written to; of one that was made in inference mode that is not known."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
 def nothing_encoded() -> AttnregError:
     """The error for a call of the denoiser by someone else than the pipeline."""
     return AttnregError(

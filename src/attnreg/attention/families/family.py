@@ -94,7 +94,10 @@ class Family:
     """Whether negative prompts that are encoded with the others are denoised on their own."""
 
     together: bool = False
-    """Whether one softmax is over text and picture, so that the text can be heard more at the picture's cost."""
+    """Whether one softmax is over text and picture, and all of the text fills the same columns in every row.
+
+    Then it can be heard more at the picture's cost.
+    """
     tested: str = "on a tiny pipeline with random weights"
     """How what is said of it is known to hold."""
     native: str = "pipe.{}.reset_attention_backend()"

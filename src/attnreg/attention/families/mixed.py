@@ -49,6 +49,7 @@ class HunyuanImage(Joint):
     layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
     text_first: bool = False
     negative: int | None = None
+    together: bool = False
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """Those of the letters and those of the text."""
@@ -80,6 +81,7 @@ class Lumina2(Joint):
     layers: str = r"layers\.\d+\.attn"
     negative: int | None = 2
     apart: bool = True
+    together: bool = False
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Those of the first row."""

@@ -63,6 +63,11 @@ class Probed(Family):
         """
         values = result if isinstance(result, tuple) else (result,)
         texts = [value for value in values if _is_text(value)]
+        if any(isinstance(value, Tensor) and value.ndim > 3 for value in values):
+            raise AttnregError(
+                "expected encode_prompt to return one vector a token, got several "
+                "of each besides; this pipeline cannot be probed, its family needs an entry of its own"
+            )
         if not 1 <= len(texts) <= 2:
             raise AttnregError(
                 f"expected encode_prompt to return the prompt's embedding and perhaps a negative one, got {len(texts)} "

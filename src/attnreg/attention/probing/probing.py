@@ -86,9 +86,9 @@ class Probing:
         if not texts:
             raise nothing_encoded()
         holding = {name: value for name, value in arguments.items() if _holds_texts(value)}
-        names = [name for name, value in holding.items() if any(rows_if_there(value, *one) for one in texts)]
-        negatives = [one.negative for one in texts if one.negative is not None]
-        if not names and any(rows_if_there(value, one, None) for value in holding.values() for one in negatives):
+        # What is encoded first is what is drawn; what is encoded after it is negative.
+        names = [name for name, value in holding.items() if rows_if_there(value, *texts[0])]
+        if not names and self.family.text and any(_holds_negatives(holding[self.family.text], one) for one in texts):
             return None
         if len(names) != 1:
             raise AttnregError(
@@ -118,6 +118,12 @@ class Probing:
                 ProbeRecord(type(self.denoiser).__name__, self.family.text, layers, calls, self.readings)
             )
             self.readings = 0
+
+
+def _holds_negatives(value: Any, texts: Texts) -> bool:
+    return bool(rows_if_there(value, *texts)) or (
+        texts.negative is not None and bool(rows_if_there(value, texts.negative, None))
+    )
 
 
 def _holds_texts(value: Any) -> bool:
