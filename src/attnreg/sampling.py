@@ -14,7 +14,7 @@ from attnreg.attention.calls.edits import edits_of
 from attnreg.attention.regulate import Edit, Targets, regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting
-from attnreg.models.defaults import check_size, options_for
+from attnreg.models.defaults import check_size, options_for, picture_of
 from attnreg.regulation.kinds import Composed
 from attnreg.types import AttnregError, Sample, Trace
 
@@ -103,7 +103,7 @@ def generate(
     given = options_for(pipe, options)
     with _regulated(pipe, targets, edit, adjectives, maps) as trace:
         began = time.perf_counter()
-        picture = pipe(prompt, generator=generator, **given).images[0]
+        picture = picture_of(pipe(prompt, generator=generator, **given))
         seconds = time.perf_counter() - began
     check_size(pipe, picture, given)
     return Sample(prompt, seed, picture, trace, seconds)

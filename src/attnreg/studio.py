@@ -13,18 +13,17 @@ import numpy as np
 from PIL import Image
 
 from attnreg.account import account, acted, marks
-from attnreg.attention.families import tokenizer_of
+from attnreg.attention.calls.prompts import targets_of
 from attnreg.attention.regulate import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
-from attnreg.models.defaults import denoiser_of, options_for
+from attnreg.models.defaults import denoiser_of, sides_for
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.png import read_png
 from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
-from attnreg.targets import find_targets
 from attnreg.types import AttnregError, Sample, Target
 from attnreg.writing import check_writable
 
@@ -65,11 +64,11 @@ class Session:
         if told:
             told.check_words(prompt)
             recipe = _with_defaults(recipe, told)
-        found = find_targets(prompt, tokenizer_of(pipe), targets, adjectives=adjectives) if edit or targets else ()
+        found = targets_of(pipe, prompt, targets, adjectives=adjectives) if edit or targets else ()
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
-        sides: dict[str, Any] = options_for(pipe, {"height": recipe.height, "width": recipe.width})
+        sides: dict[str, Any] = sides_for(pipe, recipe.height, recipe.width)
         recipe = replace(
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,

@@ -41,6 +41,17 @@ def encoded(prompt: str, columns: Sequence[Column | None]) -> Encoded:
     )
 
 
+def encoded_by(tokenizer: Any, prompt: str) -> Encoded:
+    """The prompt as a tokenizer that tells no offsets splits it, without padding."""
+    ids = [int(token) for token in tokenizer(prompt)["input_ids"]]
+    pieces = [str(tokenizer.convert_ids_to_tokens(token)) for token in ids]
+    spans = spans_in(prompt, ids, tokenizer)
+    columns = [
+        Column(token, piece, span) if span else None for token, piece, span in zip(ids, pieces, spans, strict=True)
+    ]
+    return encoded(prompt, columns)
+
+
 def spans_in(prompt: str, ids: Sequence[int], tokenizer: Any) -> list[Span | None]:
     """The characters of the prompt that each token stands for; `None` for special tokens and what is not the prompt's.
 

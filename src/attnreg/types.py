@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attnreg.errors import AttnregError as AttnregError
@@ -23,6 +23,9 @@ Logits = Float[Tensor, "image head pixel token"]
 
 Probabilities = Float[Tensor, "image head pixel token"]
 """Attention probabilities: a softmax over tokens, unless the method says otherwise."""
+
+Queries = slice | Int[Tensor, " pixel"]
+"""Positions among the queries of an attention call: one behind another, or each by its number."""
 
 
 class Grid(NamedTuple):

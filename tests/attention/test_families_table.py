@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 import tiny
-import tiny_transformers
+import tiny_families
 from attnreg import METHODS, AttnregError, configure, regulate
 from attnreg.attention.families import FAMILIES
 from attnreg.attention.families.family import Family
 from benchmarks import families
-from test_families import SMALL
+from tiny_families import SMALL
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-PIPELINES = {"Stable Diffusion": tiny.stable_diffusion, **tiny_transformers.FAMILIES}
+PIPELINES = {"Stable Diffusion": tiny.stable_diffusion, **tiny_families.FAMILIES}
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
@@ -34,7 +34,8 @@ def test_what_the_table_says_holds_of_a_pipeline(built: tuple[Family, Any], meth
         return
     with regulate(pipe, config=edit) as trace:
         if family.name in SMALL:  # on the UNets `test_promises` draws with every method
-            pipe("a cat and a blue balloon", num_inference_steps=3, output_type="latent", **SMALL[family.name])
+            options = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[family.name]
+            pipe("a cat and a blue balloon", **options)
             assert trace.regulated_steps > 0 or trace.starts
 
 

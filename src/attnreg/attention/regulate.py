@@ -64,6 +64,7 @@ class Installation:
             )
         edits = edits_of(edit)
         self.family, self.denoiser = family_of(pipe)
+        self.family.check(pipe)
         if getattr(pipe, "encode_prompt", None) is None:
             raise AttnregError(
                 f"expected a pipeline with .encode_prompt, got {type(pipe).__name__} without: what its prompts become "

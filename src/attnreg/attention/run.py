@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, is_negative, same
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -85,6 +85,8 @@ class RegulatedRun:
             result, encoding = self.encodings.encoded(
                 original, given, lambda: original(*args, **kwargs), may_be_negative
             )
+            if encoding is None:  # the next call makes the rest of it
+                return result
             self.waiting.append(encoding)
             if len(self.waiting) == 1 or self.family.negative is not None:
                 self._tell(encoding)
@@ -108,7 +110,8 @@ class RegulatedRun:
             if self.family.is_aside(given):
                 return None
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
-            if (self.current is None or self.family.negative is None) and not self._pairs(given[self.family.text]):
+            alone = self.family.negative is None or self.family.negative_alone
+            if (self.current is None or alone) and not self._pairs(given[self.family.text]):
                 return None
             acting, time = self._next_step()
             if not acting:
@@ -240,15 +243,13 @@ class RegulatedRun:
             try:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
-                others = [one for one in self.waiting if one is not self.current]
-                if self.family.negative is None and any(rows_if_there(hidden, *one.texts) for one in others):
+                if is_negative(hidden, self.family, self.current, self.waiting):
                     return ()
                 raise
         # The first call of a picture is for its prompts: what was encoded last of all that fits.
         for encoding in reversed(self.waiting):
             if (pairs := rows_if_there(hidden, *encoding.texts)) is not None:
-                if encoding.error:
-                    raise encoding.error
+                encoding.check()
                 self.current = encoding
                 if encoding is not self.told:
                     self._tell(encoding)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +16,9 @@ from attnreg.attention.calls.edits import Edits
 from attnreg.attention.calls.prepared import Prepared, prepare
 from attnreg.attention.calls.prompts import prompts_in, words_of_prompts, words_received
 from attnreg.attention.calls.received import Received, read, receiving
+from attnreg.attention.calls.rows import rows_if_there
 from attnreg.attention.calls.texts import TextEncoder
-from attnreg.attention.families.family import Family, Texts
+from attnreg.attention.families.family import Embeddings, Family, Texts
 from attnreg.types import AttnregError
 
 REMEMBERED = 16
@@ -32,6 +35,23 @@ class Encoding(NamedTuple):
     """Images a prompt."""
     error: AttnregError | None = None
     """What is wrong with it, if it is drawn."""
+    warned: tuple[str, ...] = ()
+    """What there is to say of it, if it is drawn."""
+
+    def check(self) -> None:
+        """Say of what is drawn what is wrong with it; raises `AttnregError`."""
+        if self.error:
+            raise self.error
+        for text in self.warned:
+            warnings.warn(text, stacklevel=2)
+
+
+class FirstPart(NamedTuple):
+    """What a call of `encode_prompt` made of which the next call makes the rest."""
+
+    texts: Texts
+    received: dict[str, Received]
+    handed_back: Prepared | None
 
 
 class Encodings:
@@ -41,11 +61,12 @@ class Encodings:
         self.pipe, self.family, self.edits = pipe, family, edits
         self.targets, self.adjectives = targets, adjectives
         self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
+        self.begun: FirstPart | None = None
 
     def encoded(
         self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
-    ) -> tuple[Any, Encoding]:
-        """What `encode_prompt` returns, and what the edits make of it.
+    ) -> tuple[Any, Encoding | None]:
+        """What `encode_prompt` returns, and what the edits make of it; `None` if the next call encodes the rest.
 
         Args:
             original: the pipeline's own `encode_prompt`.
@@ -57,12 +78,13 @@ class Encodings:
         Raises:
             AttnregError: for a target that cannot be found, and for embeddings that nobody knows.
         """
-        handed_back: Prepared | None = None
-        prompts = prompts_in(given)  # before the pipeline writes into the list: some do
+        begun, self.begun = self.begun, None
+        handed_back = begun.handed_back if begun else None
+        prompts = prompts_in(self.family.given(given))  # before the pipeline writes into the list: some do
         words: Words | None = None
         error: AttnregError | None = None
         try:
-            handed_back = self._handed_back(given)
+            handed_back = handed_back or self._handed_back(given)
             if not handed_back:
                 # The words are looked up first where they can be: what is not there costs no time in the text encoder.
                 words = self._words(prompts)
@@ -73,10 +95,20 @@ class Encodings:
         with receiving(self.pipe, self.family) as received:
             result = call()
         texts = self.family.texts(result)
+        if self.family.is_first_part(given):
+            self.begun = FirstPart(texts, received, handed_back)
+            return result, None
+        behind = 0
+        if begun:  # an encoder that was not asked leaves its columns unknown
+            texts, behind = begun.texts, len(texts.prompts[0])
+            received = begun.received | received if begun.received and received else {}
+        warned: tuple[str, ...] = ()
         if not handed_back and error is None and words is None:
             assert prompts is not None  # else there was an error
             try:
-                words = self._words_received(prompts, texts, received)
+                with _kept_warnings(may_be_negative) as kept:
+                    words = self._words_received(prompts, texts, behind, received)
+                warned = tuple(str(one.message) for one in kept or ())
             except AttnregError as wrong:
                 if not may_be_negative:
                     raise
@@ -91,7 +123,7 @@ class Encodings:
             each = len(texts.prompts) // len(words)
             encode = TextEncoder(self.pipe, self.family, original, given)
             made = prepare(self.edits, texts.prompts[::each], words, encode)
-            encoding = Encoding(texts, made.repeated(each), each)
+            encoding = Encoding(texts, made.repeated(each), each, warned=warned)
         self.known.append(encoding)
         return result, encoding
 
@@ -106,13 +138,13 @@ class Encodings:
             return None
         return words_of_prompts(self.pipe, prompts, self.targets, self.adjectives)
 
-    def _words_received(self, prompts: list[str], texts: Texts, received: dict[str, Received]) -> Words:
-        """The words of the prompts where the text encoders read them."""
+    def _words_received(self, prompts: list[str], texts: Texts, behind: int, received: dict[str, Received]) -> Words:
+        """The words of the prompts where the text encoders read them; behind: columns behind those of the texts."""
         each = len(texts.prompts) // len(prompts)
-        found = [
-            read(self.pipe, self.family, received, prompt, number, len(texts.prompts[number * each]))
-            for number, prompt in enumerate(prompts)
-        ]
+        found = []
+        for number, prompt in enumerate(prompts):
+            width = len(texts.prompts[number * each]) + behind
+            found.append(read(self.pipe, self.family, received, prompt, self.family.first_read + number, width))
         return words_received(found, self.targets, self.adjectives)
 
     def _handed_back(self, given: dict[str, Any]) -> Prepared | None:
@@ -128,10 +160,20 @@ class Encodings:
         for encoding in reversed(self.known):
             for image, one in enumerate(encoding.texts.prompts):
                 if same(row, one):
-                    if encoding.error:
-                        raise encoding.error
+                    encoding.check()
                     return encoding.prepared, image
         return None
+
+
+@contextmanager
+def _kept_warnings(keep: bool) -> Iterator[list[warnings.WarningMessage] | None]:
+    """Keep what is warned of in a list instead of saying it, or say it as ever."""
+    if not keep:
+        yield None
+        return
+    with warnings.catch_warnings(record=True) as kept:
+        warnings.simplefilter("always")
+        yield kept
 
 
 def check_caller(pipe: Any, family: Family, frame: Any) -> None:
@@ -144,6 +186,21 @@ def check_caller(pipe: Any, family: Family, frame: Any) -> None:
             f"expected the {type(pipe).__name__} that was regulated to draw, got a copy, whose steps are "
             "not its; apply the regulation to the copy, or copy the pipeline before"
         )
+
+
+def is_negative(hidden: Embeddings, family: Family, drawn: Encoding, encoded: Sequence[Encoding]) -> bool:
+    """Whether the denoiser is called for the negative prompts alone of what is drawn.
+
+    Args:
+        hidden: the texts that it is given.
+        family: how its pipelines encode negative prompts.
+        drawn: what the picture is drawn from.
+        encoded: all that was encoded for it.
+    """
+    if family.negative is None:
+        return any(rows_if_there(hidden, *one.texts) for one in encoded if one is not drawn)
+    negative = drawn.texts.negative if family.negative_alone else None
+    return negative is not None and rows_if_there(hidden, negative, None) is not None
 
 
 def same(first: Tensor, second: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -11,10 +11,11 @@ from attnreg.attention.families import tokenizer_of
 from attnreg.phrases import find_phrases
 from attnreg.regulation.edit import PromptColumns, PromptWords
 from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, nothing_found, targets_in
-from attnreg.types import AttnregError
+from attnreg.token_spans import encoded_by
+from attnreg.types import AttnregError, Target
 
 
-def prompts_in(given: dict[str, Any]) -> list[str] | None:
+def prompts_in(given: Mapping[str, Any]) -> list[str] | None:
     """The prompts that `encode_prompt` is given, copied: some pipelines write into the list; `None` if it has none.
 
     Raises `AttnregError` for two prompts that are read as one.
@@ -33,6 +34,19 @@ def prompts_in(given: dict[str, Any]) -> list[str] | None:
 
 def _listed(prompts: Any) -> list[str]:
     return [prompts] if isinstance(prompts, str) else list(prompts)
+
+
+def targets_of(
+    pipe: Any, prompt: str, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
+) -> tuple[Target, ...]:
+    """The targets of a prompt before it is encoded, by the tokenizer that reads most of it.
+
+    Arguments and errors are those of `find_targets`; the tokenizer need not tell offsets.
+    """
+    tokenizer = tokenizer_of(pipe)
+    if getattr(tokenizer, "is_fast", False):
+        return find_targets(prompt, tokenizer, targets, adjectives=adjectives)
+    return targets_in(encoded_by(tokenizer, prompt), targets, adjectives)
 
 
 def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives: bool) -> list[PromptWords | None]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.family import Family, TextColumns, tokenizer_in
 from attnreg.attention.layers.catch import Patch
 from attnreg.targets import Encoded
 from attnreg.token_spans import Column, encoded, spans_in
@@ -67,8 +67,7 @@ def read(pipe: Any, family: Family, received: dict[str, Received], prompt: str, 
     for encoder in family.encoders:
         if (given := received.get(encoder.model)) is None:
             continue
-        held = getattr(pipe, encoder.tokenizer)
-        tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
+        tokenizer = tokenizer_in(getattr(pipe, encoder.tokenizer))
         ids = given.ids[number].tolist()
         places = _places(pipe, encoder, given, number, columns)
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
@@ -91,7 +90,8 @@ def _places(pipe: Any, encoder: TextColumns, given: Received, number: int, colum
     elif given.mask is not None and count > columns:  # padding is gone, on whichever side it was
         order = torch.nonzero(given.mask[number]).flatten().tolist()
     dropped = getattr(pipe, encoder.dropped) if isinstance(encoder.dropped, str) else encoder.dropped
-    first = getattr(pipe, encoder.after).model_max_length if encoder.after else 0
+    after = encoder.after or 0
+    first = getattr(pipe, after).model_max_length if isinstance(after, str) else after
     places: list[int | None] = [None] * count
     for column, index in enumerate(order[dropped:], first):
         places[index] = column if column < columns else None

@@ -9,10 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from attnreg.attention.families.cross import CROSS_TRANSFORMERS
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.cross_unet import CROSS_UNETS
+from attnreg.attention.families.family import Family, TextColumns, tokenizer_in
 from attnreg.attention.families.joint import Flux, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.unet import UNet
+from attnreg.attention.families.wordless import WORDLESS
 from attnreg.types import AttnregError
 
 FAMILIES: tuple[Family, ...] = (
@@ -29,8 +32,10 @@ FAMILIES: tuple[Family, ...] = (
         "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),
     ZImage("Z-Image", "ZImageTransformer2DModel", encoders=(TextColumns(),)),
+    *CROSS_TRANSFORMERS,
+    *CROSS_UNETS,
 )
-"""In the order in which a pipeline is asked for its denoiser."""
+"""Special ones behind general ones: a pipeline is of the last that it fits."""
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -42,10 +47,21 @@ def plain(module: nn.Module) -> nn.Module:
 
 def family_of(pipe: Any) -> tuple[Family, nn.Module]:
     """The pipeline's row of the table and its denoiser; `AttnregError` if it has none."""
-    for family in FAMILIES:
-        model = getattr(pipe, family.denoiser, None)
-        if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
-            return family, plain(model)
+    if (found := _found(pipe)) is not None:
+        return found
+    held_too = [name for name, part in vars(pipe).items() if hasattr(part, "components") and _found(part)]
+    if held_too:
+        raise AttnregError(
+            f"expected the pipeline that denoises, got {type(pipe).__name__}, which calls it; regulate its "
+            f".{held_too[0]} and call this one inside of the block"
+        )
+    parts = [plain(part) for part in getattr(pipe, "components", {}).values() if isinstance(part, nn.Module)]
+    for kind in (type(part).__name__ for part in parts):
+        if why := WORDLESS.get(kind):
+            raise AttnregError(
+                f"expected a denoiser that looks at words, got {type(pipe).__name__} with {kind}: {why}; choose "
+                "another model"
+            )
     known = ", ".join(family.name for family in FAMILIES)
     held = ", ".join(
         f".{name}: {type(plain(part)).__name__}"
@@ -56,6 +72,14 @@ def family_of(pipe: Any) -> tuple[Family, nn.Module]:
         f"expected a diffusers pipeline with a denoiser that can be regulated ({known}), got {type(pipe).__name__} "
         f"with {held or 'no model'}; see docs/architecture.md for how a family is added"
     )
+
+
+def _found(pipe: Any) -> tuple[Family, nn.Module] | None:
+    for family in reversed(FAMILIES):
+        model = getattr(pipe, family.denoiser, None)
+        if isinstance(model, nn.Module) and family.is_of(pipe, plain(model)):
+            return family, plain(model)
+    return None
 
 
 def tokenizer_of(pipe: Any) -> Any:
@@ -69,7 +93,7 @@ def tokenizer_of(pipe: Any) -> Any:
     names = [columns.tokenizer for columns in reversed(family.encoders)] or ["tokenizer", "tokenizer_2"]
     for name in names:
         if (held := getattr(pipe, name, None)) is not None:
-            return getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
+            return tokenizer_in(held)
     raise AttnregError(
         f"expected a pipeline with .{names[0]}, got {type(pipe).__name__} without; "
         "load the whole pipeline, text encoder included"

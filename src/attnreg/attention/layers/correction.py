@@ -23,7 +23,7 @@ from torch import Tensor
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
-from attnreg.types import Grid
+from attnreg.types import Grid, Queries
 
 
 class Part(NamedTuple):
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
     rows: Sequence[int]
     """Of the batch, one an image."""
-    queries: slice
+    queries: Queries
     """The positions of the picture among the queries."""
     columns: Columns
     """Of each image; their tokens count the keys."""
@@ -77,7 +77,7 @@ def attend_corrected(
                 before = output[row][:, part.queries]
                 spread = _chosen(value[row], part.columns, image).to(attention.probabilities.dtype)
                 edited = _corrected(change, image, before, spread, in_place)
-                if edited is before:
+                if edited is before and isinstance(part.queries, slice):  # else it was a copy
                     continue
                 if in_place:
                     output[row, :, part.queries] = edited
@@ -146,7 +146,7 @@ def _stacked(of_images: list[Tensor]) -> Tensor:
 @torch.no_grad()
 def attend_noting(
     rows: Sequence[int],
-    queries: slice,
+    queries: Queries,
     keys: slice,
     query: Float[Tensor, "batch head query channel"],
     key: Float[Tensor, "batch _ key channel"],
