@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tiny_cross
 import tiny_flux_like
 import tiny_mixed
 import tiny_single_stream
 import tiny_transformers
 
-FAMILIES = tiny_transformers.FAMILIES | tiny_flux_like.FAMILIES | tiny_single_stream.FAMILIES | tiny_mixed.FAMILIES
+FAMILIES = (
+    tiny_transformers.FAMILIES
+    | tiny_flux_like.FAMILIES
+    | tiny_single_stream.FAMILIES
+    | tiny_mixed.FAMILIES
+    | tiny_cross.FAMILIES
+)
 """Family, or family and variant -> a tiny pipeline of it."""
-SMALL = tiny_flux_like.SMALL | tiny_single_stream.SMALL | tiny_mixed.SMALL
+SMALL = tiny_flux_like.SMALL | tiny_single_stream.SMALL | tiny_mixed.SMALL | tiny_cross.SMALL
 """Options that draw a small picture of those that `tests/attention/test_families.py` has none for."""
 VARIANTS = tiny_flux_like.VARIANTS
 """Those that share their family with another -> the family."""
@@ -17,5 +24,5 @@ UNSAVED = tiny_single_stream.UNSAVED | tiny_mixed.UNSAVED
 """Those that cannot be written to a directory here -> why."""
 TOGETHER = tiny_mixed.TOGETHER
 """What a pipeline needs in order to take two prompts at once."""
-SIDES = tiny_mixed.SIDES
+SIDES = tiny_mixed.SIDES | tiny_cross.SIDES
 """Height and width that a pipeline draws which does not take every size."""

@@ -15,7 +15,7 @@ from attnreg.attention.installation import Edit, Targets
 from attnreg.attention.regulate import regulate
 from attnreg.methods import METHODS
 from attnreg.methods.setting import Setting
-from attnreg.models.defaults import check_size, options_for
+from attnreg.models.defaults import check_size, options_for, picture_of
 from attnreg.regulation.kinds import Composed
 from attnreg.trace import Sample, Trace
 from attnreg.types import AttnregError
@@ -132,7 +132,7 @@ def generate(
         _watched(pipe, targets, edit, adjectives, maps, family) as trace,
     ):
         began = time.perf_counter()
-        picture = pipe(prompt=prompt, generator=generator, **given).images[0]
+        picture = picture_of(pipe(prompt=prompt, generator=generator, **given))
         seconds = time.perf_counter() - began
     check_size(pipe, picture, given)
     return Sample(prompt, seed, picture, trace, seconds)

@@ -18,7 +18,7 @@ from attnreg.attention.families import family_of, tokenizer_of
 from attnreg.attention.installation import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
 from attnreg.models.about import POCKET_NAME, About, about
-from attnreg.models.defaults import denoiser_of, options_for
+from attnreg.models.defaults import denoiser_of, sides_for
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.png import read_png
@@ -26,7 +26,8 @@ from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, ver
 from attnreg.records import UNMODIFIED
 from attnreg.sampling import configure, generate
 from attnreg.shown import told as shown
-from attnreg.targets import FoundTargets, look_for_targets
+from attnreg.targets import FoundTargets
+from attnreg.token_spans import look_for_targets
 from attnreg.trace import Sample
 from attnreg.types import AttnregError, Target
 from attnreg.watching import Watch
@@ -80,8 +81,7 @@ class Session:
         # What decides the picture, not what was left to this machine or this folder to decide.
         model = str(folder_of(recipe.model).resolve()) if folder_of(recipe.model).exists() else recipe.model
         # Both sides of the picture if one was asked for, and no None that another model would fill otherwise.
-        given = options_for(pipe, {"height": recipe.height, "width": recipe.width})
-        sides: dict[str, Any] = {name: side for name, side in given.items() if name in ("height", "width")}
+        sides: dict[str, Any] = sides_for(pipe, recipe.height, recipe.width)
         recipe = replace(
             recipe,
             model=recipe.model if recipe.model == POCKET_NAME else model,

@@ -53,7 +53,7 @@ def find_targets(
         raise AttnregError(f"expected a list of targets, got the string {targets!r}; write targets=[{targets!r}]")
     if targets is not None and not len(targets):
         raise AttnregError("expected at least one target, got an empty list; name words of the prompt, or pass None")
-    return targets_in(_encode(prompt, tokenizer, max_length), targets, adjectives)
+    return targets_in(encode(prompt, tokenizer, max_length), targets, adjectives)
 
 
 class FoundTargets(NamedTuple):
@@ -64,22 +64,16 @@ class FoundTargets(NamedTuple):
     """One line on each kind of words that were left out, and what to do."""
 
 
-def look_for_targets(
-    prompt: str, tokenizer: Any, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
-) -> FoundTargets:
-    """As `find_targets`, for who shows the notes himself: nothing is warned of."""
-    return _found(_encode(prompt, tokenizer, None), targets, adjectives)
-
-
 def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool = True) -> tuple[Target, ...]:
     """The targets of a prompt whose columns are known; arguments and errors as of `find_targets`."""
-    found = _found(encoded, targets, adjectives)
+    found = look_in(encoded, targets, adjectives)
     for note in found.notes:
         warnings.warn(f"attnreg: {note}", stacklevel=2)
     return found.targets
 
 
-def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool) -> FoundTargets:
+def look_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool) -> FoundTargets:
+    """As `targets_in`, for who shows the notes himself: nothing is warned of."""
     if targets is None:
         return _automatic(encoded, adjectives)
     named = tuple(_one(encoded, spec) for spec in targets)
@@ -102,7 +96,7 @@ def end_of_text(prompt: str, tokenizer: Any, *, max_length: int | None = None) -
 
     Raises `AttnregError` if the tokenizer adds none.
     """
-    encoded = _encode(prompt, tokenizer, max_length)
+    encoded = encode(prompt, tokenizer, max_length)
     after = max((column + 1 for column, span in enumerate(encoded.spans) if span is not None), default=0)
     for column in range(after, len(encoded.ids)):
         if encoded.ids[column] == tokenizer.eos_token_id:
@@ -145,7 +139,7 @@ class Encoded:
         return tuple(sorted(set(held)))
 
 
-def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
+def encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
     """The prompt encoded as pipelines do: padded and cut to the text encoder's length."""
     if not getattr(tokenizer, "is_fast", False):
         raise AttnregError(

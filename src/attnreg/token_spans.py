@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from attnreg.targets import Encoded
+from attnreg.targets import Encoded, FoundTargets, TargetSpec, encode, look_in
 from attnreg.words import split_words
 
 Span = tuple[int, int]
@@ -39,6 +39,29 @@ def encoded(prompt: str, columns: Sequence[Column | None]) -> Encoded:
         unknown=frozenset(),
         cut=last if prompt[last:].strip() else len(prompt),
     )
+
+
+def look_for_targets(
+    prompt: str, tokenizer: Any, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
+) -> FoundTargets:
+    """The targets of a prompt before it is encoded, for who shows the notes himself: nothing is warned of.
+
+    Arguments and errors are those of `find_targets`; the tokenizer need not tell offsets.
+    """
+    fast = getattr(tokenizer, "is_fast", False)
+    told = encode(prompt, tokenizer, None) if fast else _without_offsets(tokenizer, prompt)
+    return look_in(told, targets, adjectives)
+
+
+def _without_offsets(tokenizer: Any, prompt: str) -> Encoded:
+    """The prompt as a tokenizer that tells no offsets splits it, without padding."""
+    ids = [int(token) for token in tokenizer(prompt)["input_ids"]]
+    pieces = [str(tokenizer.convert_ids_to_tokens(token)) for token in ids]
+    spans = spans_in(prompt, ids, tokenizer)
+    columns = [
+        Column(token, piece, span) if span else None for token, piece, span in zip(ids, pieces, spans, strict=True)
+    ]
+    return encoded(prompt, columns)
 
 
 def spans_in(prompt: str, ids: Sequence[int], tokenizer: Any) -> list[Span | None]:

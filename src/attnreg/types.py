@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attnreg.errors import AttnregError as AttnregError
@@ -19,6 +19,9 @@ Logits = Float[Tensor, "image head pixel token"]
 
 Probabilities = Float[Tensor, "image head pixel token"]
 """Attention probabilities: a softmax over tokens, unless the method says otherwise."""
+
+Queries = slice | Int[Tensor, " pixel"]
+"""Positions among the queries of an attention call: one behind another, or each by its number."""
 
 
 class Grid(NamedTuple):

@@ -59,7 +59,7 @@ def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
         if count > 1 and isinstance(settings.get("negative_prompt"), str):
             settings["negative_prompt"] = [settings["negative_prompt"]] * count
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        images = pipe(prompt=prompt, generator=generators, **settings).images
+        images = pipe(prompt=prompt, generator=generators, **settings)[0]  # pictures, frames or what a prior draws
         return torch.stack(list(images)) if isinstance(images, list) else images
 
     return drawn
@@ -142,7 +142,8 @@ def test_the_picture_in_the_prompts_rows_alone(pipe: Any, draw: Callable[..., Te
     for (part,), args, kwargs, output in calls:
         plain = F.scaled_dot_product_attention(*args, **kwargs)
         edited = torch.zeros(output.shape[:3], dtype=torch.bool)
-        edited[part.rows, :, part.queries] = True
+        for row in part.rows:
+            edited[row, :, part.queries] = True
         assert torch.equal(output[~edited], plain[~edited])
         assert not torch.equal(output[edited], plain[edited])
         assert part.grid.pixels == output[:, :, part.queries].shape[2]
@@ -184,7 +185,7 @@ def keys_of(module: nn.Module, count: int | None, run: Callable[[], Any]) -> tup
     return noted.first, noted.queries
 
 
-def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor]) -> None:
+def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor], calls: list[Noted]) -> None:
     """Another embedding in a word's columns of the text moves exactly the keys that the family says stand for it."""
     family, denoiser = family_of(pipe)
     given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -196,7 +197,7 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
             draw()
     finally:
         handle.remove()
-    arguments = _bound(denoiser, *given[0])
+    arguments, rows = _bound(denoiser, *given[0]), calls[0][0][0].rows
     layer, module = next(iter(select_layers(family, denoiser, ("all",)).items()))
     columns = trace.targets[0][0].tokens[-1:] if _is_refined(denoiser) else trace.targets[0][0].tokens
 
@@ -209,7 +210,7 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
     moved = (after - before).abs().sum((1, 3))
     with torch.no_grad():
         found = family.places_of_rows(range(len(before)), layer, arguments, denoiser, queries, before.shape[2])
-    for row, places in zip(moved, found, strict=True):
+    for row, places in [(moved[row], found[row]) for row in rows]:
         # A refiner of the text's own lets its tokens see one another first: the moved one moves most.
         at = [row.argmax().item()] if _is_refined(denoiser) else torch.nonzero(row).flatten().tolist()
         assert at == [places.text + column for column in columns]
@@ -217,11 +218,14 @@ def test_a_probe_agrees_with_the_columns(pipe: Any, draw: Callable[..., Tensor])
 
 def with_moved_texts(family: Family, arguments: dict[str, Any], columns: Sequence[int]) -> dict[str, Any]:
     """The denoiser's arguments that hold texts, with other embeddings where they fill some columns."""
-    texts = arguments[family.text]
-    moved = [text.clone() for text in texts]
-    for text in moved:
-        text[[column for column in columns if column < len(text)]] += 1
-    made = {family.text: moved if isinstance(texts, list) else torch.stack(moved)}
+    made, first = {}, 0
+    for name in (family.text, *family.further):
+        texts = arguments[name]
+        moved = [text.clone() for text in texts]
+        for text in moved:
+            text[[column - first for column in columns if 0 <= column - first < len(text)]] += 1
+        made[name] = moved if isinstance(texts, list) else torch.stack(moved)
+        first += max(map(len, moved))
     if "encoder_hidden_states_llama3" in arguments:  # its layers' tokens stand twice behind T5's
         llama = arguments["encoder_hidden_states_llama3"].clone()
         behind = [(column - texts.shape[1]) % llama.shape[2] for column in columns if column >= texts.shape[1]]
@@ -236,16 +240,26 @@ def _bound(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return dict(own_signature(denoiser, "forward").bind(*args, **kwargs).arguments)
 
 
-def _is_refined(denoiser: nn.Module) -> bool:
-    embedder = getattr(denoiser, "context_embedder", None)
-    return any(hasattr(denoiser, name) for name in ("context_refiner", "text_fusion")) or hasattr(
-        embedder, "token_refiner"
+def _is_refined(denoiser: Any) -> bool:
+    """Whether layers of the text's own, or norms over all of its tokens, come first."""
+    refiners = ("context_refiner", "text_fusion", "text_transformer_blocks")
+    return (
+        any(hasattr(denoiser, name) for name in refiners)
+        or hasattr(getattr(denoiser, "context_embedder", None), "token_refiner")
+        or getattr(denoiser.config, "cross_attention_norm", None) == "group_norm"
     )
 
 
-def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[..., Tensor]) -> None:
+def test_words_are_found_where_the_encoder_read_them(
+    pipe: Any, draw: Callable[..., Tensor], calls: list[Noted]
+) -> None:
     """Another word in the prompt moves the target's column first, where text is read from left to right, or most."""
-    told = [_drawn(pipe, draw, prompt) for prompt in (PROMPT, PROMPT.replace("cat", "dog"))]
+    told = []
+    for prompt in (PROMPT, PROMPT.replace("cat", "car")):
+        calls.clear()
+        targets, texts = _drawn(pipe, draw, prompt)
+        row = calls[0][0][0].rows[0]
+        told.append((targets, torch.cat([text[row] for text in texts])))
     (targets, first), (_, second) = told
     length = min(len(first), len(second))
     moved = (first[:length] - second[:length]).abs().flatten(1).amax(-1)
@@ -253,8 +267,8 @@ def test_words_are_found_where_the_encoder_read_them(pipe: Any, draw: Callable[.
     assert earliest in targets[0].tokens or moved.argmax().item() in targets[0].tokens
 
 
-def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Tensor]:
-    """The targets of a prompt, and the embedding that the denoiser is given for it."""
+def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, list[Any]]:
+    """The targets of a prompt, and the embeddings that the denoiser is given in its first call, of each argument."""
     family, denoiser = family_of(pipe)
     given: list[dict[str, Any]] = []
     handle = denoiser.register_forward_pre_hook(
@@ -265,9 +279,7 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, Te
             draw(prompt)
     finally:
         handle.remove()
-    # Guided in one call, the prompt's row is the last one, or the first of a list.
-    texts = given[0][family.text]
-    return trace.targets[0], texts[0] if isinstance(texts, list) else texts[-1]
+    return trace.targets[0], [given[0][name] for name in (family.text, *family.further)]
 
 
 def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -275,6 +287,8 @@ def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Calla
 
     If it is so without: Qwen-Image 2.1 places the picture behind the longest prompt.
     """
+    if name == "DreamLite":
+        pytest.skip("it draws one prompt")
     prompts = [PROMPT, "a dog with a car and a clock"]
     draw = partial(draw, **tiny_families.TOGETHER.get(name, {}))
     with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
@@ -348,6 +362,12 @@ def test_a_directory_is_drawn_from_as_the_command_line_does(name: str, pipe: Any
     pipe.save_pretrained(tmp_path / "model")
     height, width = tiny_families.SIDES.get(name, (64, 96))
     options: dict[str, Any] = {"method": "auto", "steps": 2, "device": "cpu", "height": height, "width": width}
+    if hasattr(pipe, "prior"):
+        with pytest.raises(
+            AttnregError, match=r"draws pictures, got StableCascadePriorPipeline, .* regulate\(pipe.prior_pipe\)"
+        ):
+            Session.open(PROMPT, model=str(tmp_path / "model"), **options)
+        return
     session = Session.open(PROMPT, model=str(tmp_path / "model"), **options)
     assert [target.text for target in session.targets] == ["cat", "blue balloon"]
     told: list[str] = []

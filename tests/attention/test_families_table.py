@@ -15,7 +15,7 @@ from attnreg.attention.families import FAMILIES
 from attnreg.attention.families.family import Family
 from attnreg.catalogue import works
 from benchmarks import families
-from test_families import SMALL
+from tiny_families import SMALL
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 PIPELINES = {"Stable Diffusion": tiny.stable_diffusion, **tiny_families.FAMILIES}

@@ -57,7 +57,7 @@ def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
         if count > 1 and isinstance(given.get("negative_prompt"), str):
             given["negative_prompt"] = [given["negative_prompt"]] * count
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        images = pipe(prompt=[*prompt] if count > 1 else prompt, generator=generators, **given).images
+        images = pipe(prompt=[*prompt] if count > 1 else prompt, generator=generators, **given)[0]
         return torch.stack(list(images)) if isinstance(images, list) else images
 
     return drawn

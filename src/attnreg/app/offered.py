@@ -14,7 +14,8 @@ from attnreg.models.about import About, about
 from attnreg.models.defaults import Defaults, defaults_of
 from attnreg.models.load import folder_of, load_pipeline
 from attnreg.studio import Session
-from attnreg.targets import FoundTargets, look_for_targets
+from attnreg.targets import FoundTargets
+from attnreg.token_spans import look_for_targets
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Installation:
         edits = edits_of(edit)
         self.forced = family
         self.family, self.denoiser = family_of(pipe, family)
+        self.family.check(pipe)
         probed = isinstance(self.family, Probed)
         if getattr(pipe, "encode_prompt", None) is None:
             raise AttnregError(

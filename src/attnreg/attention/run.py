@@ -97,6 +97,8 @@ class RegulatedRun:
             result, encoding = self.encodings.encoded(
                 original, given, lambda: original(*args, **kwargs), may_be_negative
             )
+            if encoding is None:  # the next call makes the rest of it
+                return result
             self.waiting.append(encoding)
             if len(self.waiting) == 1 or self.family.negative is not None:
                 self._tell(encoding)

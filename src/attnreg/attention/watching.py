@@ -81,6 +81,7 @@ def _by_place(group: Group, places: Sequence[Places]) -> Iterator[tuple[Group, P
         return
     numbers: dict[tuple[int, int], list[int]] = {}
     for number, one in enumerate(places):
+        assert isinstance(one.queries, slice)  # what lies elsewhere in each row lies side by side
         numbers.setdefault((one.queries.start or 0, one.text), []).append(number)
     for some in numbers.values():
         rows, images = ([of_all[number] for number in some] for of_all in (group.rows, group.images))

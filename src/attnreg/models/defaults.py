@@ -19,6 +19,10 @@ PICTURES = ("image", "control_image")
 """Options that decide a picture's size where none is given."""
 
 
+FRAMES = ("num_frames", "video_length")
+"""Options that say how many frames a video has; a picture is a video of one."""
+
+
 @dataclass(frozen=True)
 class Defaults:
     """What a pipeline draws where nothing is asked for; `None` where it cannot be told."""
@@ -37,8 +41,13 @@ def denoiser_of(pipe: Any) -> Any:
     """The network that denoises: a UNet or a transformer.
 
     Raises:
-        AttnregError: the pipeline has neither.
+        AttnregError: the pipeline has neither, or it draws no picture by itself.
     """
+    if getattr(pipe, "prior", None) is not None:
+        raise AttnregError(
+            f"expected a pipeline that draws pictures, got {type(pipe).__name__}, which draws what another one makes a "
+            "picture of; in Python, call the combined pipeline inside of regulate(pipe.prior_pipe)"
+        )
     for name in DENOISERS:
         if (found := getattr(pipe, name, None)) is not None:
             return found
@@ -75,6 +84,7 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         missing, without a word. Guidance under the name that this pipeline has for it. The prompt is drawn as it is
         written: a pipeline that would let a language model rewrite it first is told not to, for the seed would not
         decide the picture any more, and the words would be others. A schedule of the guidance is made to fit the steps.
+        One frame where it draws videos, and a PIL image.
 
     Raises:
         AttnregError: an option that the pipeline does not have.
@@ -93,11 +103,27 @@ def options_for(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     options |= {name: False for name in REWRITING if name in known and name not in options}
     if SCHEDULE in known and SCHEDULE not in options:
         options |= _scheduled(known[SCHEDULE].default, options)
+    options |= {name: 1 for name in FRAMES if name in known and name not in options}
+    if "output_type" in known and known["output_type"].default != "pil":  # some return arrays unless they are told
+        options.setdefault("output_type", "pil")
     if not any(name in options for name in PICTURES):
-        for name, other in (("height", "width"), ("width", "height")):
-            if name in options and other not in options and (size := getattr(own, other)) is not None:
-                options[other] = size
+        options |= sides_for(pipe, options.get("height"), options.get("width"))
     return options
+
+
+def sides_for(pipe: Any, height: int | None, width: int | None) -> dict[str, int]:
+    """Both sides of a picture where one is given, the other being the pipeline's own; none where none is."""
+    if height is None and width is None:
+        return {}
+    own = defaults_of(pipe)
+    sides = {"height": height or own.height, "width": width or own.width}
+    return {name: side for name, side in sides.items() if side is not None}
+
+
+def picture_of(output: Any) -> Any:
+    """The first picture of what a pipeline returned, under whatever name; of a video of one frame, that frame."""
+    pictures = output.images if hasattr(output, "images") else output[0]
+    return pictures[0][0] if isinstance(pictures[0], list) else pictures[0]
 
 
 def check_size(pipe: Any, picture: Any, options: Mapping[str, Any]) -> None:

@@ -43,6 +43,14 @@ class Encoding(NamedTuple):
             warn_unmodified(prompt)
 
 
+class FirstPart(NamedTuple):
+    """What a call of `encode_prompt` made of which the next call makes the rest."""
+
+    texts: Texts
+    received: dict[str, list[Received]]
+    handed_back: Prepared | None
+
+
 class Encodings:
     """Encodes prompts as the pipeline does, and knows what came of them: it may be handed back, whole or by rows."""
 
@@ -52,11 +60,12 @@ class Encodings:
         self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
         self.probe: ProbeWords | None = None
         """Finds the columns of each prompt's words, where no entry says how."""
+        self.begun: FirstPart | None = None
 
     def encoded(
         self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
-    ) -> tuple[Any, Encoding]:
-        """What `encode_prompt` returns, and what the edits make of it.
+    ) -> tuple[Any, Encoding | None]:
+        """What `encode_prompt` returns, and what the edits make of it; `None` if the next call encodes the rest.
 
         Args:
             original: the pipeline's own `encode_prompt`.
@@ -68,15 +77,16 @@ class Encodings:
         Raises:
             AttnregError: for a target that cannot be found, and for embeddings that nobody knows.
         """
-        handed_back: Prepared | None = None
-        prompts = prompts_in(given)  # before the pipeline writes into the list: some do
         kept = {name: [*value] if isinstance(value, list) else value for name, value in given.items()}
+        begun, self.begun = self.begun, None
+        handed_back = begun.handed_back if begun else None
+        prompts = prompts_in(self.family.given(given))  # before the pipeline writes into the list: some do
         words: Words | None = None
         error: AttnregError | None = None
         unheeded = list[str]()
         name_nothing = unheeded.append if may_be_negative else warn_unmodified
         try:
-            handed_back = self._handed_back(given)
+            handed_back = handed_back or self._handed_back(given)
             if not handed_back:
                 # The words are looked up first where they can be: what is not there costs no time in the text encoder.
                 words = self._words(prompts)
@@ -87,11 +97,18 @@ class Encodings:
         with receiving(self.pipe, self.family) as received:
             result = call()
         texts = self.family.texts(result)
+        if self.family.is_first_part(given):
+            self.begun = FirstPart(texts, received, handed_back)
+            return result, None
+        behind = 0
+        if begun:  # an encoder that was not asked leaves its columns unknown
+            texts, behind = begun.texts, len(texts.prompts[0])
+            received = begun.received | received if begun.received and received else {}
         if not handed_back and error is None and words is None:
             assert prompts is not None  # else there was an error
             try:
                 words = self._words_received(
-                    prompts, texts, received, name_nothing, lambda: self._again(original, kept)
+                    prompts, texts, behind, received, name_nothing, lambda: self._again(original, kept)
                 )
             except AttnregError as wrong:
                 if not may_be_negative:
@@ -131,17 +148,18 @@ class Encodings:
         self,
         prompts: list[str],
         texts: Texts,
+        behind: int,
         received: dict[str, list[Received]],
         name_nothing: Callable[[str], None],
         again: Callable[[], Texts],
     ) -> Words:
-        """The words of the prompts where the text encoders read them."""
+        """The words of the prompts where the text encoders read them; behind: columns behind those of the texts."""
         each = len(texts.prompts) // len(prompts)
         families: Sequence[Family] = [self.family] * len(prompts)
         if self.probe:
             families = self.probe(received, prompts, texts.prompts, again)
         found = [
-            read(self.pipe, families[number], received, (number, prompts), len(texts.prompts[number * each]))
+            read(self.pipe, families[number], received, (number, prompts), len(texts.prompts[number * each]) + behind)
             for number in range(len(prompts))
         ]
         return words_received(found, self.targets, self.adjectives, name_nothing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -15,7 +15,7 @@ from attnreg.targets import Encoded, TargetSpec, end_of_text, find_targets, noth
 from attnreg.types import AttnregError
 
 
-def prompts_in(given: dict[str, Any]) -> list[str] | None:
+def prompts_in(given: Mapping[str, Any]) -> list[str] | None:
     """The prompts that `encode_prompt` is given, copied: some pipelines write into the list; `None` if it has none.
 
     Raises `AttnregError` for two prompts that are read as one.

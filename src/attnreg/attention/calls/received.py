@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.family import Family, TextColumns, tokenizer_in
 from attnreg.attention.layers.catch import Patch
 from attnreg.targets import Encoded
 from attnreg.token_spans import Column, encoded, spans_in
@@ -80,8 +80,7 @@ def read(
             continue
         texts = received[encoder.model]
         given = texts[number + (len(texts) - len(prompts) if encoder.negatives_first else 0)]
-        held = getattr(pipe, encoder.tokenizer)
-        tokenizer = getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
+        tokenizer = tokenizer_in(getattr(pipe, encoder.tokenizer))
         ids = given.ids.tolist()
         places = _places(pipe, encoder, tokenizer, given, columns, _first(pipe, encoder, received))
         for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
@@ -111,7 +110,9 @@ def _behind(encoder: TextColumns, received: dict[str, list[Received]]) -> int:
 
 def _first(pipe: Any, encoder: TextColumns, received: dict[str, list[Received]]) -> int:
     """The column of an encoder's first token."""
-    return getattr(pipe, encoder.after).model_max_length if encoder.after else _behind(encoder, received)
+    if isinstance(encoder.after, str):
+        return int(getattr(pipe, encoder.after).model_max_length)
+    return encoder.after or _behind(encoder, received)
 
 
 def _places(

@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from attnreg.attention.families.cross import CROSS_TRANSFORMERS
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.cross_unet import CROSS_UNETS
+from attnreg.attention.families.family import Family, TextColumns, tokenizer_in
 from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.likeness import closest, named
@@ -38,8 +40,10 @@ FAMILIES: tuple[Family, ...] = (
     *FLUX_LIKE,
     *SINGLE_STREAM,
     *MIXED,
+    *CROSS_TRANSFORMERS,
+    *CROSS_UNETS,
 )
-"""In the order in which a pipeline is asked for its denoiser."""
+"""Special ones behind general ones: a pipeline is of the last that it fits."""
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -66,10 +70,14 @@ def family_of(pipe: Any, name: str | None = None) -> tuple[Family, nn.Module]:
         denoisers = list(dict.fromkeys(family.denoiser for family in FAMILIES))
         asked, module = probed(pipe, denoisers) if name == PROBE else named(pipe, name, FAMILIES)
         return asked, plain(module)
-    for family in FAMILIES:
-        model = getattr(pipe, family.denoiser, None)
-        if isinstance(model, nn.Module) and any(base.__name__ == family.model for base in type(plain(model)).__mro__):
-            return family, plain(model)
+    if (found := _found(pipe)) is not None:
+        return found
+    inner = [name for name, part in vars(pipe).items() if hasattr(part, "components") and _found(part)]
+    if inner:
+        raise AttnregError(
+            f"expected the pipeline that denoises, got {type(pipe).__name__}, which calls it; regulate its "
+            f".{inner[0]} and call this one inside of the block"
+        )
     for part in getattr(pipe, "components", {}).values():
         if reason := REFUSED.get(type(plain(part)).__name__ if isinstance(part, nn.Module) else ""):
             raise AttnregError(
@@ -86,6 +94,15 @@ def family_of(pipe: Any, name: str | None = None) -> tuple[Family, nn.Module]:
         f"expected a diffusers pipeline with a denoiser that can be regulated ({known}), got {type(pipe).__name__} "
         f"with {held or 'no model'}; {_advice(pipe)}"
     )
+
+
+def _found(pipe: Any) -> tuple[Family, nn.Module] | None:
+    """Special families stand behind general ones: a pipeline is of the last that it fits."""
+    for family in reversed(FAMILIES):
+        model = getattr(pipe, family.denoiser, None)
+        if isinstance(model, nn.Module) and family.is_of(pipe, plain(model)):
+            return family, plain(model)
+    return None
 
 
 def _advice(pipe: Any) -> str:
@@ -114,7 +131,7 @@ def tokenizer_of(pipe: Any, family: Family | None = None) -> Any:
     names = [columns.tokenizer for columns in reversed(family.encoders)] or ["tokenizer", "tokenizer_2"]
     for name in names:
         if (held := getattr(pipe, name, None)) is not None:
-            return getattr(held, "tokenizer", held)  # some pipelines hold a processor around it
+            return tokenizer_in(held)
     raise AttnregError(
         f"expected a pipeline with .{names[0]}, got {type(pipe).__name__} without; "
         "load the whole pipeline, text encoder included"

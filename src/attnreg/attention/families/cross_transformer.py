@@ -1,7 +1,8 @@
-"""Transformers over patches of the picture whose second attention looks at text alone: PixArt, Sana."""
+"""Transformers over patches of the picture whose second attention looks at text alone: PixArt, Sana, Hunyuan-DiT."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,13 @@ from attnreg.types import Grid
 class CrossTransformer(Family):
     """Blocks with self-attention and cross-attention, all on one map."""
 
-    layer: str = ".attn2"
-    """What the name of a layer over the text ends with."""
+    layers: str = r"transformer_blocks\.\d+\.attn2"
+    """What the whole name of a layer over the text matches."""
     negative: int | None = 2
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is the cross-attention of a block."""
-        return name.startswith("transformer_blocks.") and name.endswith(self.layer)
+        return re.fullmatch(self.layers, name) is not None
 
     def default_layers(self, denoiser: nn.Module, names: Sequence[str]) -> list[str]:
         """All of them: they have one map, and none is nearer to the published one than another."""
@@ -30,12 +31,18 @@ class CrossTransformer(Family):
 
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """The text's tokens."""
-        return int(arguments[self.text].shape[-2])
+        return sum(int(arguments[name].shape[-2]) for name in (self.text, *self.further))
+
+    def grid(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> Grid:
+        """The map of the picture: the latent in patches."""
+        config: Any = denoiser.config
+        return Grid(*(side // config.patch_size for side in arguments[self.sample].shape[-2:]))
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries are patches of the picture, all keys are text."""
-        config: Any = denoiser.config
-        height, width = (side // config.patch_size for side in arguments[self.sample].shape[-2:])
-        if queries != height * width:
-            raise not_of_the_kind(self, layer, f"from {height} x {width} patches to {keys} tokens", queries, keys)
-        return Places(slice(None), 0, Grid(height, width))
+        grid = self.grid(arguments, denoiser)
+        if queries != grid.pixels:
+            raise not_of_the_kind(
+                self, layer, f"from {grid.height} x {grid.width} patches to {keys} tokens", queries, keys
+            )
+        return Places(slice(None), 0, grid)

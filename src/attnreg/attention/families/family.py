@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnreg.types import AttnregError, Grid
+from attnreg.types import AttnregError, Grid, Queries
 
 
 class Places(NamedTuple):
     """Where the picture and the text lie in one layer's attention call."""
 
-    queries: slice
+    queries: Queries
     """The positions of the picture among the queries."""
     text: int
     """The first column of the text among the keys: there stands the first token of the prompt's embedding."""
@@ -43,8 +43,8 @@ class TextColumns:
     """The pipeline's attribute, or a part of it where only that is called: "text_encoder.language_model"."""
     tokenizer: str = "tokenizer"
     """The pipeline's attribute that holds its tokenizer, or a processor that does."""
-    after: str | None = None
-    """Its tokens follow those of the encoder in this attribute of the pipeline."""
+    after: str | int | None = None
+    """Its tokens follow those of the encoder with this tokenizer, an attribute of the pipeline; or so many columns."""
     dropped: str | int = 0
     """So many of its first tokens are dropped; or the pipeline's attribute that says how many, or what they say."""
     keeps_padding: bool = False
@@ -74,6 +74,8 @@ class Family:
     """The denoiser's argument that holds the latents."""
     text: str = "encoder_hidden_states"
     """The denoiser's argument that holds what the prompts became."""
+    further: tuple[str, ...] = ()
+    """The denoiser's arguments that hold more columns of the text, behind those of `text`, in their order."""
     time: str = "timestep"
     """The denoiser's argument that holds the time step."""
     channel_axis: int = 1
@@ -102,6 +104,13 @@ class Family:
     """How what is said of it is known to hold."""
     native: str = "pipe.{}.reset_attention_backend()"
     """What to call, of the denoiser's name, so that its layers attend by torch's own function."""
+
+    def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
+        """Whether a pipeline with this denoiser is of the family."""
+        return any(base.__name__ == self.model for base in type(denoiser).__mro__)
+
+    def check(self, pipe: Any) -> None:
+        """Raises `AttnregError` if a pipeline of the family holds what cannot be regulated."""
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether a named module is one in which positions of the picture look at text."""
@@ -147,6 +156,14 @@ class Family:
         """What the texts of a call became, as `encode_prompt` returned it."""
         return arguments[self.text]
 
+    def given(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments of `encode_prompt`, the user's prompts under the name `prompt`."""
+        return given
+
+    def is_first_part(self, given: Mapping[str, Any]) -> bool:
+        """Whether a call of `encode_prompt` makes the first columns alone, and the next call those behind them."""
+        return False
+
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """How many keys the attention call over the text has; `None`: it is the layer's first."""
         return None
@@ -177,6 +194,11 @@ class Family:
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""
         return False
+
+
+def tokenizer_in(held: Any) -> Any:
+    """The tokenizer in what a pipeline holds: itself, or a processor around it. Some tokenizers hold one in turn."""
+    return held if hasattr(held, "all_special_ids") else getattr(held, "tokenizer", held)
 
 
 def not_of_the_kind(family: Family, layer: str, expected: str, queries: int, keys: int) -> AttnregError:

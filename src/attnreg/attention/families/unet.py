@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.families.family import Family, Places
+from attnreg.attention.families.refused import VECTOR
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
 
@@ -28,7 +29,17 @@ class UNet(Family):
     kinds: frozenset[str] = EVERY_KIND
     pooled_result: int | None = 2
     tested: str = "as the bundled model, measured; on tiny pipelines with random weights"
+    side: int = 4 * REFERENCE_SIDE
+    """Of the latent at the model's own size, where its configuration does not tell."""
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
+
+    def check(self, pipe: Any) -> None:
+        """Raises `AttnregError` for a decoder whose attention is over what a prior made of the prompt."""
+        config: Any = getattr(pipe, self.denoiser).config
+        if getattr(config, "encoder_hid_dim_type", None) == "image_proj":
+            raise AttnregError(
+                f"expected a denoiser that looks at words, got {type(pipe).__name__}: {VECTOR}; choose another model"
+            )
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is an attention of a transformer block that attends to the text.
@@ -39,7 +50,7 @@ class UNet(Family):
 
     def default_layers(self, denoiser: nn.Module, names: Sequence[str]) -> list[str]:
         """Those whose maps are nearest to the published 16 x 16."""
-        return layers_nearest_reference(denoiser, names)
+        return layers_nearest_reference(denoiser, names, self.side)
 
     def image_attention(self, name: str) -> str:
         """The first attention of the transformer block whose second one is named."""
@@ -69,15 +80,15 @@ def unet_level(name: str, levels: int) -> int:
     return levels - 1
 
 
-def layers_nearest_reference(unet: nn.Module, names: Sequence[str]) -> list[str]:
+def layers_nearest_reference(unet: nn.Module, names: Sequence[str], side: int = 4 * REFERENCE_SIDE) -> list[str]:
     """The layers of the down and up blocks whose maps are nearest to the published 16 x 16, at the model's own size.
 
     In Stable Diffusion 1 and 2 these are the published `down_blocks.2` and `up_blocks.1`; in SDXL the 32 x 32 layers.
-    The rule needs no name, so it carries over to UNets of any depth.
+    The rule needs no name, so it carries over to UNets of any depth. `side`: the latent's, where the model tells none.
     """
     config: Any = unet.config
     levels = len(config.block_out_channels)
-    size = config.sample_size or REFERENCE_SIDE * 4
+    size = getattr(config, "sample_size", None) or side
     height, width = (size, size) if isinstance(size, int) else size
     by_level: dict[int, list[str]] = {}
     for name in names:

@@ -23,7 +23,7 @@ from torch import Tensor
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
-from attnreg.types import Grid
+from attnreg.types import Grid, Queries
 
 
 class Part(NamedTuple):
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
     rows: Sequence[int]
     """Of the batch, one an image."""
-    queries: slice
+    queries: Queries
     """The positions of the picture among the queries."""
     columns: Columns
     """Of each image; their tokens count the keys."""
@@ -91,11 +91,12 @@ def _applied(
 ) -> Float[Tensor, "batch head query channel"]:
     """The output with a part of it corrected, in some heads; the very tensor, written to, where that is allowed."""
     for image, row in enumerate(part.rows):
-        before = output[row, heads, part.queries]
+        before = output[row, heads][:, part.queries]
         spread = _chosen(value[row, heads], part.columns, image).to(change.attention.probabilities.dtype)
         edited = _corrected(change, image, before, spread, in_place)
-        if in_place and edited is not before:
-            output[row, heads, part.queries] = edited
+        if in_place:
+            if edited is not before or not isinstance(part.queries, slice):  # numbers of queries make a copy
+                output[row, heads][:, part.queries] = edited
         elif edited is not before:  # all heads: those that keep a gradient are corrected together
             at = torch.arange(output.shape[2], device=output.device)[part.queries]
             inner = output[row].index_copy(1, at, edited)
@@ -165,7 +166,7 @@ def _stacked(of_images: list[Tensor]) -> Tensor:
 @torch.no_grad()
 def attend_noting(
     rows: Sequence[int],
-    queries: slice,
+    queries: Queries,
     keys: slice,
     query: Float[Tensor, "batch head query channel"],
     key: Float[Tensor, "batch _ key channel"],

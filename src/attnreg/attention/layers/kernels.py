@@ -11,6 +11,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnreg.types import Queries
+
 FLASH, EFFICIENT, CUDNN = 1, 2, 3
 """What `torch._fused_sdp_choice` calls the kernels."""
 
@@ -93,7 +95,7 @@ _KERNELS = {
 }
 
 
-def mask_of(mask: Tensor, rows: Any, queries: slice) -> Shaped[Tensor, "#image #head #query key"]:
+def mask_of(mask: Tensor, rows: Any, queries: Queries) -> Shaped[Tensor, "#image #head #query key"]:
     """What a mask adds to the logits of a part; a mask of truth values excludes."""
     mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim < 4 else mask
     mask = mask[rows] if mask.shape[0] > 1 else mask

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attnreg.attention.calls.received import Received
-from attnreg.attention.families.family import Embeddings, TextColumns
+from attnreg.attention.families.family import Embeddings, TextColumns, tokenizer_in
 from attnreg.attention.layers.catch import Patch
 from attnreg.token_spans import spans_in
 from attnreg.types import AttnregError
@@ -46,8 +46,7 @@ def shifts(
     Raises:
         AttnregError: the two tokens that were tried do not agree.
     """
-    held = getattr(pipe, encoder.tokenizer)
-    tokenizer = getattr(held, "tokenizer", held)
+    tokenizer = tokenizer_in(getattr(pipe, encoder.tokenizer))
     tried = [_ends(received[number].ids, prompt, tokenizer) for number, prompt in enumerate(prompts)]
     moved = []
     for which in (0, 1):
