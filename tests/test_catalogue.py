@@ -31,7 +31,7 @@ def test_there_is_a_row_for_every_family() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["StableDiffusionPipeline", "FluxPipeline", "FluxKontextPipeline", "PixArtSigmaPipeline"]
+    "name", ["StableDiffusionPipeline", "FluxPipeline", "FluxKontextPipeline", "PixArtSigmaPipeline", "IFPipeline"]
 )
 def test_pipelines_are_those_that_take_such_a_denoiser(name: str) -> None:
     """Against the class itself, imported: its signature, and its `encode_prompt`."""
@@ -40,7 +40,8 @@ def test_pipelines_are_those_that_take_such_a_denoiser(name: str) -> None:
     taking = [
         family.name
         for family in FAMILIES
-        if family.denoiser in parameters
+        if re.fullmatch(family.pipelines or ".*", name)
+        and family.denoiser in parameters
         and family.model in re.findall(r"\w+", str(parameters[family.denoiser].annotation))
     ]
     assert taking == [family.name for family in FAMILIES if name in pipelines_of(family)]

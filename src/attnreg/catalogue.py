@@ -78,9 +78,19 @@ def pipelines_of(family: Family) -> tuple[str, ...]:
     found = {
         name
         for name, one in _classes(tuple(family.model for family in FAMILIES)).items()
-        if one.components.get(family.denoiser, frozenset()) == frozenset({family.model}) and _encodes(name)
+        if one.components.get(family.denoiser, frozenset()) == frozenset({family.model})
+        and _encodes(name)
+        and _is_called(name, family)
     }
     return tuple(sorted(found))
+
+
+def _is_called(name: str, family: Family) -> bool:
+    """Whether a pipeline's name is one of the family's, or none of another family's with denoisers of that class."""
+    if family.pipelines:
+        return re.fullmatch(family.pipelines, name) is not None
+    others = (one.pipelines for one in FAMILIES if one.model == family.model and one.pipelines)
+    return not any(re.fullmatch(pattern, name) for pattern in others)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ NOT_PROBED = {
     "Ideogram 4": "whose tokens fill columns of what its encode_prompt returns, got none",
     "Lumina 2": "keys of .* that are the text's or the picture's, got some that are both",
     "HiDream": "return one vector a token, got several",
+    "Hunyuan-DiT": "text in one argument of HunyuanDiT2DModel, got encoder_hidden_states and encoder_hidden_states_t5",
+    "Lumina-Next": "the keys of the changed words alone to move in .*, got others",
+    "Kandinsky 5": "which map 24 positions of the picture form, got nothing",
+    "DeepFloyd IF": "the keys of the changed words alone to move in .*, got others",
+    "Stable Cascade": "got 4 values with a vector a token",
+    "DreamLite": "a prompt in words, got prompt_embeds",
     "PRX": "whose tokens fill columns of what its encode_prompt returns, got none",
 }
 """Families with an adapter of their own that a probe cannot read, and what it says: never that it has regulated."""

@@ -35,6 +35,7 @@ class DeepFloydIF(UNet):
     """Layers that look at the text's tokens and, behind them, at the picture's own positions, in one call."""
 
     kinds: frozenset[str] = LOGITS
+    together: bool = True
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnAddedKVProcessor2_0())"
 
     def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
@@ -83,6 +84,7 @@ class StableCascade(Family):
     text: str = "clip_text"
     time: str = "timestep_ratio"
     negative: int | None = 2
+    together: bool = True
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is the attention of a block."""
@@ -139,8 +141,8 @@ class DreamLite(UNet):
 
 
 CROSS_UNETS: tuple[Family, ...] = (
-    Kolors("Kolors", "UNet2DConditionModel", encoders=(TextColumns(),)),
-    DeepFloydIF("DeepFloyd IF", "UNet2DConditionModel", encoders=(TextColumns(),)),
+    Kolors("Kolors", "UNet2DConditionModel", pipelines="Kolors.*", encoders=(TextColumns(),)),
+    DeepFloydIF("DeepFloyd IF", "UNet2DConditionModel", pipelines="IF.*", encoders=(TextColumns(),)),
     Kandinsky3("Kandinsky 3", "Kandinsky3UNet", encoders=(TextColumns(),)),
     StableCascade("Stable Cascade", "StableCascadeUNet", encoders=(TextColumns(),)),
     DreamLite(

@@ -100,6 +100,8 @@ class Family:
 
     Then it can be heard more at the picture's cost.
     """
+    pipelines: str = ""
+    """What the names of its pipeline classes match, where another family has denoisers of the same class."""
     tested: str = "on a tiny pipeline with random weights"
     """How what is said of it is known to hold."""
     native: str = "pipe.{}.reset_attention_backend()"

@@ -88,12 +88,18 @@ class Probing:
         holding = {name: value for name, value in arguments.items() if _holds_texts(value)}
         # What is encoded first is what is drawn; what is encoded after it is negative.
         names = [name for name, value in holding.items() if rows_if_there(value, *texts[0])]
-        if not names and self.family.text and any(_holds_negatives(holding[self.family.text], one) for one in texts):
+        if not names and self.family.text and any(_holds(holding[self.family.text], one) for one in texts):
             return None
         if len(names) != 1:
             raise AttnregError(
                 f"expected one argument of {type(self.denoiser).__name__} that holds what encode_prompt returned, got "
                 f"{' and '.join(names) or 'none'}; this model cannot be probed, its family needs an entry of its own"
+            )
+        others = [name for name in holding if name != names[0] and any(_holds(holding[name], one) for one in texts)]
+        if others:
+            raise AttnregError(
+                f"expected text in one argument of {type(self.denoiser).__name__}, got {names[0]} and "
+                f"{' and '.join(others)}; this model cannot be probed, its family needs an entry of its own"
             )
         if self.family.text != names[0]:
             self.family = replace(self.family, text=names[0], sample=next(iter(arguments)))
@@ -120,7 +126,8 @@ class Probing:
             self.readings = 0
 
 
-def _holds_negatives(value: Any, texts: Texts) -> bool:
+def _holds(value: Any, texts: Texts) -> bool:
+    """Whether an argument holds what was encoded, or its negative prompts alone."""
     return bool(rows_if_there(value, *texts)) or (
         texts.negative is not None and bool(rows_if_there(value, texts.negative, None))
     )
