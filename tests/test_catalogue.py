@@ -31,7 +31,7 @@ def test_there_is_a_row_for_every_family() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["StableDiffusionPipeline", "FluxPipeline", "FluxKontextPipeline", "PixArtSigmaPipeline", "IFPipeline"]
+    "name", ["StableDiffusionPipeline", "FluxPipeline", "FluxKontextPipeline", "PixArtSigmaPipeline"]
 )
 def test_pipelines_are_those_that_take_such_a_denoiser(name: str) -> None:
     """Against the class itself, imported: its signature, and its `encode_prompt`."""
@@ -46,6 +46,11 @@ def test_pipelines_are_those_that_take_such_a_denoiser(name: str) -> None:
     ]
     assert taking == [family.name for family in FAMILIES if name in pipelines_of(family)]
     assert hasattr(kind, "encode_prompt")
+
+
+@pytest.mark.parametrize(("name", "family"), [("IFPipeline", "DeepFloyd IF"), ("KolorsPipeline", "Kolors")])
+def test_families_that_share_a_denoisers_class_share_no_pipeline(name: str, family: str) -> None:
+    assert [one.name for one in FAMILIES if name in pipelines_of(one)] == [family]
 
 
 def test_a_pipeline_that_encodes_no_prompt_is_none_of_them() -> None:
