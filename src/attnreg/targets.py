@@ -65,6 +65,11 @@ def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjective
     return found
 
 
+def encoded_by(prompt: str, tokenizer: Any) -> Encoded:
+    """The prompt as a pipeline encodes it by its tokenizer: padded and cut to the text encoder's length."""
+    return _encode(prompt, tokenizer, None)
+
+
 def nothing_found(prompt: str) -> str:
     """One line on why a prompt without targets of its own has none, and what to do."""
     if not read(prompt).is_english:

@@ -15,7 +15,7 @@ from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
 
-KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length")
+KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length", "clean_caption")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 
@@ -40,11 +40,10 @@ class TextEncoder:
         """
         # Which columns are the text's own is asked where one encoder makes all of them.
         own = () if self.family.encoders else tuple(range(1, end_of_text(text, self.tokenizer)))
-        given = self.others(text) | self.kept
+        given = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False} | self.others(text) | self.kept
         with self._hidden(masked), self._as_it_is():
-            result = self.encode_prompt(
-                prompt=text, num_images_per_prompt=1, do_classifier_free_guidance=False, **given
-            )
+            known = {name: value for name, value in given.items() if name in self.takes}
+            result = self.encode_prompt(prompt=text, **known)
         at = self.family.pooled_result
         pooled = result[at] if at is not None and isinstance(result, tuple) and len(result) > at else None
         return EncodedText(self.family.texts(result).prompts[0], own, None if pooled is None else pooled[0])
