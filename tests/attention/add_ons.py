@@ -24,8 +24,20 @@ from attnreg.attention.families import family_of
 
 PROMPT = "a cat and a blue balloon"
 STEPS = 6
+
+
+def unet_pipeline() -> Any:
+    """Two levels: what is tried here does not depend on how many there are."""
+    return tiny.stable_diffusion(
+        sample_size=16,
+        block_out_channels=(32, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
+
+
 MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "UNet": (tiny.stable_diffusion, {"height": 64, "width": 96}),
+    "UNet": (unet_pipeline, {"height": 64, "width": 96}),
     "PixArt": (
         tiny_transformers.pixart,
         {"height": 64, "width": 96, "max_sequence_length": 16, "use_resolution_binning": False, "clean_caption": False},
@@ -93,7 +105,7 @@ def control_net(pipe: Any, options: Options) -> Any:
     parts = dict(pipe.components)
     if hasattr(pipe, "unet"):
         options["image"] = PICTURE
-        parts["controlnet"] = tiny.controlnet()
+        parts["controlnet"] = tiny.controlnet(pipe.unet)
         return diffusers.StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
     options["control_image"] = PICTURE.resize((48, 32))
     torch.manual_seed(3)
@@ -267,7 +279,9 @@ ADD_ONS: dict[str, AddOn] = {
     "int8 by quanto": AddOn(quanto_int8),
     "First Block Cache": AddOn(cache(lambda _: diffusers.FirstBlockCacheConfig(threshold=10.0)), ("FLUX",), ("FLUX",)),
     "TaylorSeer": AddOn(
-        cache(lambda _: diffusers.TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=2)), ("FLUX",), True
+        cache(lambda _: diffusers.TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=2)),
+        ("FLUX",),
+        ("FLUX",),
     ),
     "MagCache": AddOn(
         cache(lambda _: diffusers.MagCacheConfig(

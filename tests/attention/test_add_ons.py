@@ -5,6 +5,7 @@ The table of docs/add-ons.md is made from the ids of these tests: `python -m ben
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import diffusers
@@ -45,6 +46,14 @@ def everything_in(pipe: Any) -> list[Any]:
             found += [module, getattr(module, "processor", None)]
             found += [sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)]
     return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What one test compiled is no business of the next one's."""
+    yield
+    if "compile" in request.node.name:
+        torch.compiler.reset()
 
 
 @pytest.fixture
@@ -200,7 +209,6 @@ def test_a_compiler_that_must_trace_everything_is_refused() -> None:
     pipe.transformer.compile_repeated_blocks(backend="eager", fullgraph=True)
     with pytest.raises(AttnregError, match="compile without fullgraph=True"), regulate(pipe, config=BALANCE):
         draw(pipe, options)
-    torch.compiler.reset()
 
 
 def test_token_merging_of_the_attention_to_the_text_is_refused() -> None:
