@@ -10,8 +10,6 @@ import diffusers
 import numpy as np
 import tomesd
 import torch
-from DeepCache import DeepCacheSDHelper
-from diffusers.hooks import HookRegistry
 from optimum import quanto
 from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
@@ -21,6 +19,7 @@ from torchao.quantization import Int8WeightOnlyConfig, quantize_
 import tiny
 import tiny_transformers
 from attnreg.attention.families import family_of
+from caches import cache, deep_cache, faster_cache, pyramid_attention_broadcast
 
 PROMPT = "a cat and a blue balloon"
 STEPS = 6
@@ -63,6 +62,11 @@ class AddOn(NamedTuple):
     skips: tuple[str, ...] = ()
     """Those of which it leaves out attention to the text, in some layers and steps."""
 
+    @property
+    def steps(self) -> int:
+        """How many are drawn: a cache needs some to leave something out."""
+        return STEPS if self.skips else 3
+
 
 def denoiser(pipe: Any) -> Any:
     return family_of(pipe)[1]
@@ -74,7 +78,7 @@ def lora(pipe: Any, options: Options) -> None:
     inject_adapter_in_model(config, denoiser(pipe))
 
 
-def ip_adapter(pipe: Any, options: Options) -> None:
+def ip_adapter(pipe: Any, options: Options, count: int = 1) -> None:
     """Loaded by diffusers' own code, from random weights in the published layout."""
     torch.manual_seed(4)
     model = denoiser(pipe)
@@ -94,7 +98,7 @@ def ip_adapter(pipe: Any, options: Options) -> None:
         "norm.weight": torch.ones(width),
         "norm.bias": torch.zeros(width),
     }
-    model._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}])
+    model._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}] * count)
     rows = 1 if joint else 2
     options["ip_adapter_image_embeds"] = [torch.randn(rows, 1, width)]
     if joint:
@@ -125,7 +129,7 @@ def _without_pictures(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def img2img(pipe: Any, options: Options) -> Any:
-    options |= {"image": PICTURE, "strength": 0.5, "num_inference_steps": 2 * STEPS}
+    options |= {"image": PICTURE, "strength": 0.5, "num_inference_steps": 2 * options["num_inference_steps"]}
     if hasattr(pipe, "unet"):
         del options["height"], options["width"]
         return diffusers.StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
@@ -189,59 +193,6 @@ def quanto_int8(pipe: Any, options: Options) -> None:
     quanto.freeze(denoiser(pipe))
 
 
-def cache(config: Callable[[Any], Any]) -> Callable[[Any, Options], None]:
-    """One of diffusers' own."""
-
-    def put_on(pipe: Any, options: Options) -> None:
-        denoiser(pipe).enable_cache(config(pipe))
-
-    return put_on
-
-
-def broadcast(pipe: Any) -> diffusers.PyramidAttentionBroadcastConfig:
-    return diffusers.PyramidAttentionBroadcastConfig(
-        spatial_attention_block_skip_range=3, cross_attention_block_skip_range=3,
-        spatial_attention_timestep_skip_range=(-1, 1001), cross_attention_timestep_skip_range=(-1, 1001),
-        spatial_attention_block_identifiers=("blocks",), cross_attention_block_identifiers=("blocks",),
-        current_timestep_callback=lambda: 500,
-    )  # fmt: skip
-
-
-def pyramid_attention_broadcast(pipe: Any, options: Options) -> None:
-    model = denoiser(pipe)
-    diffusers.apply_pyramid_attention_broadcast(model, broadcast(pipe))
-    _forgets_between_pictures(model)
-
-
-def _forgets_between_pictures(model: Any) -> None:
-    """As diffusers' `CacheMixin` lets a pipeline do; models without it keep what they cached."""
-    if not hasattr(model, "_reset_stateful_cache"):
-        registry = HookRegistry.check_if_exists_or_initialize(model)
-        model._reset_stateful_cache = registry.reset_stateful_hooks
-
-
-def faster_cache(pipe: Any, options: Options) -> None:
-    """Where prompt and negative prompt share a call, the negative half of some calls is left out as well."""
-    model = denoiser(pipe)
-    apart = isinstance(pipe, diffusers.FluxPipeline)
-    config = diffusers.FasterCacheConfig(
-        spatial_attention_block_skip_range=3, spatial_attention_timestep_skip_range=(-1, 900),
-        spatial_attention_block_identifiers=("blocks",), unconditional_batch_skip_range=2,
-        unconditional_batch_timestep_skip_range=(-1, 1001),
-        current_timestep_callback=lambda: float(pipe.current_timestep) if apart else 500,
-        attention_weight_callback=lambda _: 0.3, tensor_format="BCHW", is_guidance_distilled=apart,
-    )  # fmt: skip
-    diffusers.apply_faster_cache(model, config)
-    _forgets_between_pictures(model)
-
-
-def deep_cache(pipe: Any, options: Options) -> None:
-    """The authors' own package."""
-    helper = DeepCacheSDHelper(pipe=pipe)
-    helper.set_params(cache_interval=3, cache_branch_id=0)
-    helper.enable()
-
-
 def fused_qkv(pipe: Any, options: Options) -> None:
     denoiser(pipe).fuse_qkv_projections()
 
@@ -301,7 +252,7 @@ ADD_ONS: dict[str, AddOn] = {
 def built(name: str, model: str, regulated: Callable[[Any], None] = lambda _: None) -> tuple[Any, Options]:
     """A tiny pipeline with an add-on, and the options of its call; `regulated` is done to it before."""
     make, base = MODELS[model]
-    pipe, options = make(), {"num_inference_steps": STEPS, "output_type": "latent"} | base
+    pipe, options = make(), {"num_inference_steps": ADD_ONS[name].steps, "output_type": "latent"} | base
     regulated(pipe)
     other = ADD_ONS[name].put_on(pipe, options)
     return (pipe if other is None else tiny.quiet(other)), options

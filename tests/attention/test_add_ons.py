@@ -5,17 +5,20 @@ The table of docs/add-ons.md is made from the ids of these tests: `python -m ben
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
+import tomesd
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import test_embeddings_beside
 from add_ons import ADD_ONS, MODELS, STEPS, built, denoiser, draw
 from attnreg import AttnregError, apply_attention_regulation, configure, regulate, remove_attention_regulation
 from attnreg.attention import attending
@@ -23,10 +26,12 @@ from attnreg.attention.layers import correction
 from attnreg.attention.layers.catch import place_of_forward
 from attnreg.attention.layers.stand_in import StandIn
 from attnreg.regulation.balance import AttentionBalance
+from benchmarks.add_ons import table as add_ons_table
 from test_families import Noted
 
 CASES = [(name, model) for name, add_on in ADD_ONS.items() for model in add_on.models]
 IN_PLACE = [(name, model) for name, model in CASES if name not in ("ControlNet", "img2img", "inpainting")]
+PAGE = Path(__file__).parents[2] / "docs" / "add-ons.md"
 BALANCE = AttentionBalance(window=(0.0, 1.0))
 
 
@@ -102,9 +107,9 @@ def test_it_is_regulated(name: str, model: str, calls: list[Noted]) -> None:
     with regulate(pipe, config=AttentionBalance(strength=0.0)):
         assert torch.equal(draw(pipe, options), plain)
     assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
-    assert trace.steps == trace.regulated_steps == STEPS
+    assert trace.steps == trace.regulated_steps == ADD_ONS[name].steps
 
-    whole = len(trace.layers) * STEPS
+    whole = len(trace.layers) * ADD_ONS[name].steps
     assert len(calls) == len(trace.records)
     assert 0 < len(calls) < whole if model in ADD_ONS[name].skips else len(calls) == whole
     assert {record.layer for record in trace.records} == set(trace.layers)
@@ -203,21 +208,58 @@ def test_what_looks_ahead_is_refused_beside_a_cache_and_auto_says_so(name: str) 
     assert (decision.method, "features are cached" in decision.reason) == ("attention-balance", True)
 
 
-def test_a_compiler_that_must_trace_everything_is_refused() -> None:
-    make, base = MODELS["FLUX"]
-    pipe, options = make(), {"num_inference_steps": 2, "output_type": "latent"} | base
+def test_the_pictures_of_an_ip_adapter_count_beside_the_words() -> None:
+    pipe, options = built("IP-Adapter", "UNet")
+    with regulate(pipe, config=BALANCE):
+        one = draw(pipe, options)
+        other = draw(pipe, options | {"ip_adapter_image_embeds": [-options["ip_adapter_image_embeds"][0]]})
+    assert not torch.allclose(one, other)
+
+
+def fullgraph(pipe: Any) -> None:
     pipe.transformer.compile_repeated_blocks(backend="eager", fullgraph=True)
-    with pytest.raises(AttnregError, match="compile without fullgraph=True"), regulate(pipe, config=BALANCE):
-        draw(pipe, options)
 
 
-def test_token_merging_of_the_attention_to_the_text_is_refused() -> None:
-    import tomesd
-
-    pipe, options = built("token merging", "UNet")
+def merged(pipe: Any) -> None:
     tomesd.apply_patch(pipe, ratio=0.5, use_rand=False, merge_crossattn=True)
-    with (
-        pytest.raises(AttnregError, match=r"latent halved some times, got \d+ positions; leave the layer out"),
-        regulate(pipe, config=BALANCE),
-    ):
+
+
+REFUSED: dict[str, tuple[str, Callable[[Any], None], str]] = {
+    "torch.compile with fullgraph=True-FLUX": ("FLUX", fullgraph, "compile without fullgraph=True"),
+    "token merging in the attention to the text-UNet": (
+        "UNet",
+        merged,
+        r"latent halved some times, got \d+ positions; leave the layer out",
+    ),
+    "attention slicing-UNet": (
+        "UNet",
+        lambda pipe: pipe.enable_attention_slicing(1),
+        r"SlicedAttnProcessor.*AttnProcessor2_0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "put_on", "remedy"), REFUSED.values(), ids=list(REFUSED))
+def test_it_is_refused(model: str, put_on: Callable[[Any], None], remedy: str) -> None:
+    make, base = MODELS[model]
+    pipe, options = make(), {"num_inference_steps": 2, "output_type": "latent"} | base
+    put_on(pipe)
+    with pytest.raises(AttnregError, match=remedy) as told, regulate(pipe, config=BALANCE):
         draw(pipe, options)
+    assert "\n" not in str(told.value)
+
+
+def test_a_whole_denoiser_that_must_be_compiled_whole_says_why_it_cannot() -> None:
+    """There the compiler's error is raised before any of ours could be: it names the reason."""
+    make, base = MODELS["PixArt"]
+    pipe = make()
+    pipe.transformer.compile(backend="eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match="attnreg edits attention here"), regulate(pipe, config=BALANCE):
+        draw(pipe, {"num_inference_steps": 2, "output_type": "latent"} | base)
+
+
+def test_the_page_has_the_table() -> None:
+    regulated = [f"::test_it_is_regulated[{name}-{model}]" for name, model in CASES]
+    beside = [f"::test_it_is_regulated[{name}]" for name in test_embeddings_beside.IDS]
+    made = add_ons_table([*regulated, *(f"::test_it_is_refused[{name}]" for name in REFUSED), *beside])
+    assert made in PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.add_ons, paste it there"

@@ -23,6 +23,10 @@ LONG = f"a small photo of {', '.join(['a dog and a red car'] * 14)}, a cat and a
 BALANCE = AttentionBalance(window=(0.0, 1.0))
 
 
+WAYS = ("prompt_embeds with their words", "prompt_embeds with token columns", "compel")
+WORDS, COLUMNS, COMPEL = ([f"{way}-{model}" for model in MODELS] for way in WAYS)
+
+
 def made(model: str) -> tuple[Any, Options]:
     make, base = MODELS[model]
     return make(), {"num_inference_steps": 3, "output_type": "latent"} | base
@@ -48,7 +52,7 @@ def own(pipe: Any, options: Options) -> dict[str, Any]:
     return dict(zip(names, result, strict=False)) | ({"negative_prompt": None} if len(names) == 4 else {})
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"prompt_embeds with their words-{model}")
+@pytest.mark.parametrize("model", MODELS, ids=WORDS)
 def test_it_is_regulated_by_words(model: str) -> None:
     """As the prompt itself is, to the bit: the words stand where the pipeline puts them."""
     pipe, options = made(model)
@@ -65,7 +69,7 @@ def test_it_is_regulated_by_words(model: str) -> None:
     assert not torch.allclose(plain, expected)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"prompt_embeds with token columns-{model}")
+@pytest.mark.parametrize("model", MODELS, ids=COLUMNS)
 def test_it_is_regulated_by_columns(model: str) -> None:
     pipe, options = made(model)
     with regulate(pipe, config=BALANCE) as trace:
@@ -101,7 +105,7 @@ def compelled(pipe: Any, options: Options) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"compel-{model}")
+@pytest.mark.parametrize("model", MODELS, ids=COMPEL)
 def test_it_is_regulated_with_weights(model: str) -> None:
     """Inside of the block; on a pipeline whose prompts are as wide, before it as well."""
     pipe, options = made(model)
@@ -170,6 +174,7 @@ LONG_ONES: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "long prompts (lpw)-UNet": ("UNet", without_marks),
     "long prompts (compel)-UNet": ("UNet", by_compel),
 }
+IDS = [*WORDS, *COLUMNS, *COMPEL, *LONG_ONES]
 
 
 @pytest.mark.parametrize(("model", "make"), LONG_ONES.values(), ids=list(LONG_ONES))
