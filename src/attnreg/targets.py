@@ -87,6 +87,11 @@ def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: b
     return FoundTargets(named)
 
 
+def encoded_by(prompt: str, tokenizer: Any) -> Encoded:
+    """The prompt as a pipeline encodes it by its tokenizer: padded and cut to the text encoder's length."""
+    return _encode(prompt, tokenizer, None)
+
+
 def nothing_found(prompt: str) -> str:
     """One line on why a prompt without targets of its own has none, and what to do."""
     if not read(prompt).is_english:

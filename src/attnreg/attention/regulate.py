@@ -12,7 +12,13 @@ from attnreg.trace import Trace
 
 
 def apply_attention_regulation(
-    pipe: Any, config: Edit | None = None, *, targets: Targets = None, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    config: Edit | None = None,
+    *,
+    targets: Targets = None,
+    adjectives: bool = True,
+    maps: bool = False,
+    prompt: str | Sequence[str] | None = None,
 ) -> Trace:
     """Regulate a pipeline until `remove_attention_regulation`; a second call takes the place of the first.
 
@@ -22,6 +28,7 @@ def apply_attention_regulation(
         targets: as in `regulate`.
         adjectives: as in `regulate`.
         maps: as in `regulate`.
+        prompt: as in `regulate`.
 
     Returns:
         The trace that each call of the pipeline fills anew.
@@ -29,7 +36,7 @@ def apply_attention_regulation(
     Raises:
         AttnregError: the pipeline, a layer or a target cannot be regulated. Nothing was touched then.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
+    installation = Installation(pipe, config, targets, adjectives, maps, prompt)
     if previous := installed_on(pipe):
         previous.remove()
     installation.install()
@@ -51,7 +58,13 @@ def remove_attention_regulation(pipe: Any) -> None:
 
 @contextmanager
 def regulate(
-    pipe: Any, targets: Targets = None, config: Edit | None = None, *, adjectives: bool = True, maps: bool = False
+    pipe: Any,
+    targets: Targets = None,
+    config: Edit | None = None,
+    *,
+    adjectives: bool = True,
+    maps: bool = False,
+    prompt: str | Sequence[str] | None = None,
 ) -> Iterator[Trace]:
     """Regulate a pipeline inside a block: `with regulate(pipe) as trace: pipe("a cat and a dog")`.
 
@@ -66,6 +79,8 @@ def regulate(
         adjectives: whether the adjectives of noun phrases found automatically belong to their target.
         maps: whether the trace is to tell where in the picture each target's attention lay (`trace.seen`, `trace.plot`,
             `trace.neglected`). The picture is the same.
+        prompt: the words, one text an image, of `prompt_embeds` that the pipeline is given in the place of words.
+            `None`: such embeddings need targets that are token columns.
 
     Yields:
         The trace of the pipeline's last call, filled while it samples.
@@ -74,7 +89,7 @@ def regulate(
         AttnregError: the pipeline, a layer or a target cannot be regulated; or, in the midst of a picture, a layer that
             should have been regulated was not.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps)
+    installation = Installation(pipe, config, targets, adjectives, maps, prompt)
     installation.block = True
     previous = installed_on(pipe)
     if previous:

@@ -8,19 +8,21 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnreg.attention.attending import Attending, Time, Words
-from attnreg.attention.calls.call import Call
+from attnreg.attention.calls.beside import TextsBeside
+from attnreg.attention.calls.call import Call, positional
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import Encoding, Encodings, are_denoised_apart, check_caller, is_negative, same
+from attnreg.attention.calls.encodings import Encoding, Encodings, are_denoised_apart, check_caller, is_negative
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
+from attnreg.attention.calls.rewriting import Rewriting
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
 from attnreg.attention.families.family import Family
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
+from attnreg.attention.layers.stand_in import check_compiled, eagerly
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.regulation.kinds import Embedded
 from attnreg.trace import Trace
@@ -42,13 +44,16 @@ class RegulatedRun:
         layers: Layers,
         attending: Attending,
         latents: MovedLatents | None,
+        beside: TextsBeside | None = None,
     ) -> None:
         self.pipe, self.family, self.denoiser = pipe, family, denoiser
         self.edits, self.trace = edits, trace
         self.layers, self.attending, self.latents = layers, attending, latents
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
-        self.encodings = Encodings(pipe, family, edits, targets, adjectives)
+        self.inside = False
+        """Whether the denoiser's stand-in runs. Beneath one that someone has wrapped lies the first: it passes on."""
+        self.encodings = Encodings(pipe, family, edits, targets, adjectives, beside)
         self.forget()
 
     def forget(self) -> None:
@@ -62,8 +67,9 @@ class RegulatedRun:
         self.current: Encoding | None = None
         """What the picture is drawn from; known from the first call of the denoiser on."""
         self.seen: list[tuple[Any, Pairs]] = []
-        self.rewritten: tuple[Tensor | None, int, Tensor | None] = (None, 0, None)
+        self.rewriting = Rewriting()
         self.layers.acts = {}
+        self.layers.forget()
         self.attending.forget()
         if self.latents:
             self.latents.forget()
@@ -74,7 +80,7 @@ class RegulatedRun:
 
         @wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
-            if not self.live:
+            if not self.live or self.encodings.busy:
                 return original(*args, **kwargs)
             check_caller(self.pipe, self.family, sys._getframe(1))
             waiting = self.waiting if self.step < 0 else []
@@ -102,6 +108,7 @@ class RegulatedRun:
     def around_denoiser(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Count the step, and let act in it what is to act."""
         signature = own_signature(self.denoiser, "forward")
+        names = list(signature.parameters)
 
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
@@ -122,12 +129,14 @@ class RegulatedRun:
                     raise
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
             apart = are_denoised_apart(self.family, self.waiting)
-            call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
+            denoise = positional(original, names[: len(args)])
+            call = Call(denoise, self.family, given, pairs, len(self.prepared.words), apart)
             if "attention" in acting:
                 time = time._replace(noise=call.noise(self.pipe.scheduler))
 
             def rewritten(call: Call) -> Call:
-                return self._rewritten(call, self._embedded(acting))
+                assert self.current is not None
+                return self.rewriting(call, self._embedded(acting), self.current.texts.prompts)
 
             if self.latents:
                 call = self.latents.exchange(call, self.prepared, scalings, time, acting, rewritten)
@@ -135,12 +144,13 @@ class RegulatedRun:
                 call = rewritten(call)
             words, embedded = self.prepared.words, self._embedded(acting)
             self.layers.acts = self.attending.acts(call, words, self._heeded(), embedded, acting, time)
-            self.layers.caught = set()
             return call
 
-        def end(call: Call, output: Any) -> Any:
-            self.layers.check_nothing_escaped(self.step)
+        def end(call: Call | None, output: Any) -> Any:
+            self.layers.end_call(self.step, last=not {"logits", "attention"} & set(self._acting(self.step + 1)))
             self.layers.acts = {}
+            if call is None:
+                return output
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.prepared.nothing is not None
                 phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.prepared.phrases)]
@@ -158,25 +168,30 @@ class RegulatedRun:
             return output
 
         # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
-        begin_eagerly, recall_eagerly, end_eagerly = map(torch.compiler.disable, (begin, recall, end))
+        begin_eagerly, recall_eagerly, end_eagerly = map(eagerly, (begin, recall, end))
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not self.live:
+            if not self.live or self.inside:
                 return original(*args, **kwargs)
             try:
+                self.inside = True
                 call = begin_eagerly(*args, **kwargs)
                 output = recall_eagerly(call, *args, **kwargs)
                 if output is None:
+                    self.layers.begin_call()
                     output = call.run() if call else original(*args, **kwargs)
-                return end_eagerly(call, output) if call else output
-            except BaseException:
+                    output = end_eagerly(call, output)
+                return output
+            except BaseException as error:
                 self.forget()
+                check_compiled(error)
                 raise
             finally:
+                self.inside = False
                 self.layers.acts = {}
 
-        return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
+        return eagerly(forward, within=False)
 
     @property
     def prepared(self) -> Prepared:
@@ -200,9 +215,9 @@ class RegulatedRun:
 
     def _acting(self, step: int) -> list[str]:
         """The edits that act in a step, by the part of the model that they change; none if nothing is to be heeded."""
-        if all(one is None for one in self._heeded()):
-            return []
         total = self._total()
+        if step >= total or all(one is None for one in self._heeded()):
+            return []
         edits = self.edits.acting.items()
         return [name for name, one in edits if one.strength and one.window[0] <= step / total < one.window[1]]
 
@@ -262,29 +277,6 @@ class RegulatedRun:
                 return pairs
         return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
 
-    def _rewritten(self, call: Call, embedded: dict[int, Embedded]) -> Call:
-        """The call with what the edit made of the prompts in their rows."""
-        changed = [
-            (row, embedded[image].keys)
-            for row, image in call.pairs
-            if image in embedded and not same(embedded[image].keys, call.hidden[row])
-        ]
-        if not changed:
-            return call
-        hidden, times = call.hidden, _times_written(call.hidden)
-        if self.rewritten[0] is not hidden or self.rewritten[1] != times:
-            assert self.current is not None
-            prompts = self.current.texts.prompts
-            if any(not same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
-                raise AttnregError(
-                    "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
-                    "callback writes to them: leave it out, or choose a method that changes no embedding"
-                )
-            rows = torch.tensor([row for row, _ in changed], device=hidden.device)
-            made = torch.stack([keys for _, keys in changed]).to(hidden)
-            self.rewritten = hidden, times, hidden.index_copy(0, rows, made)
-        return call.given(**{self.family.text: self.rewritten[2]})
-
     def warn_if_nothing_ran(self) -> None:
         """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""
         if self.waiting and self.step < 0:
@@ -293,8 +285,3 @@ class RegulatedRun:
                 "was not regulated",
                 stacklevel=3,
             )
-
-
-def _times_written(tensor: Tensor) -> int:
-    """How often a tensor was written to; of one that was made in inference mode that is not known."""
-    return 0 if tensor.is_inference() else tensor._version

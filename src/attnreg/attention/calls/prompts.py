@@ -43,7 +43,7 @@ def words_of_prompts(pipe: Any, prompts: Sequence[str], targets: Any, adjectives
 
     Raises `AttnregError` for a target that cannot be found.
     """
-    wanted = _wanted(targets, len(prompts))
+    wanted = wanted_of(targets, len(prompts))
     return [
         None if named == [] else _words_of(pipe, prompt, named, adjectives)
         for prompt, named in zip(prompts, wanted, strict=True)
@@ -58,7 +58,7 @@ def words_received(
     Else as `words_of_prompts`.
     """
     words: list[PromptWords | None] = []
-    for prompt, named in zip(prompts, _wanted(targets, len(prompts)), strict=True):
+    for prompt, named in zip(prompts, wanted_of(targets, len(prompts)), strict=True):
         if named is None and not find_phrases(prompt.prompt):
             name_nothing(prompt.prompt)
             named = []
@@ -70,7 +70,7 @@ def words_received(
     return words
 
 
-def _wanted(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
+def wanted_of(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
     """The targets of each of so many prompts, as the caller names them; an empty list for one of several means none."""
     if targets is None or not any(_is_list(entry) for entry in targets):
         if targets is not None and not len(targets):
