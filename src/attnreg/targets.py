@@ -53,7 +53,7 @@ def find_targets(
         raise AttnregError(f"expected a list of targets, got the string {targets!r}; write targets=[{targets!r}]")
     if targets is not None and not len(targets):
         raise AttnregError("expected at least one target, got an empty list; name words of the prompt, or pass None")
-    return targets_in(_encode(prompt, tokenizer, max_length), targets, adjectives)
+    return targets_in(encoded_by(prompt, tokenizer, max_length), targets, adjectives)
 
 
 class FoundTargets(NamedTuple):
@@ -68,7 +68,7 @@ def look_for_targets(
     prompt: str, tokenizer: Any, targets: Sequence[TargetSpec] | None = None, *, adjectives: bool = True
 ) -> FoundTargets:
     """As `find_targets`, for who shows the notes himself: nothing is warned of."""
-    return _found(_encode(prompt, tokenizer, None), targets, adjectives)
+    return _found(encoded_by(prompt, tokenizer), targets, adjectives)
 
 
 def targets_in(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: bool = True) -> tuple[Target, ...]:
@@ -87,11 +87,6 @@ def _found(encoded: Encoded, targets: Sequence[TargetSpec] | None, adjectives: b
     return FoundTargets(named)
 
 
-def encoded_by(prompt: str, tokenizer: Any) -> Encoded:
-    """The prompt as a pipeline encodes it by its tokenizer: padded and cut to the text encoder's length."""
-    return _encode(prompt, tokenizer, None)
-
-
 def nothing_found(prompt: str) -> str:
     """One line on why a prompt without targets of its own has none, and what to do."""
     if not read(prompt).is_english:
@@ -107,7 +102,7 @@ def end_of_text(prompt: str, tokenizer: Any, *, max_length: int | None = None) -
 
     Raises `AttnregError` if the tokenizer adds none.
     """
-    encoded = _encode(prompt, tokenizer, max_length)
+    encoded = encoded_by(prompt, tokenizer, max_length)
     after = max((column + 1 for column, span in enumerate(encoded.spans) if span is not None), default=0)
     for column in range(after, len(encoded.ids)):
         if encoded.ids[column] == tokenizer.eos_token_id:
@@ -150,7 +145,7 @@ class Encoded:
         return tuple(sorted(set(held)))
 
 
-def _encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
+def encoded_by(prompt: str, tokenizer: Any, max_length: int | None = None) -> Encoded:
     """The prompt encoded as pipelines do: padded and cut to the text encoder's length."""
     if not getattr(tokenizer, "is_fast", False):
         raise AttnregError(
