@@ -125,16 +125,11 @@ def stable_diffusion_xl() -> StableDiffusionXLPipeline:
     )
 
 
-def controlnet() -> ControlNetModel:
+def controlnet(beside: UNet2DConditionModel | None = None) -> ControlNetModel:
     """One that adds something: as they are made, the last layers of a ControlNet are zero."""
     torch.manual_seed(3)
-    net = ControlNetModel(
-        block_out_channels=(32, 32, 32, 32),
-        layers_per_block=1,
-        attention_head_dim=4,
-        cross_attention_dim=CONTEXT,
-        norm_num_groups=8,
-        conditioning_embedding_out_channels=(8, 8, 8, 8),
+    net = ControlNetModel.from_unet(
+        beside or unet(), conditioning_embedding_out_channels=(8, 8, 8, 8), load_weights_from_unet=False
     ).eval()
     last = [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]
     for weights in (one for module in last for one in module.parameters()):

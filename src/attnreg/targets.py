@@ -53,7 +53,7 @@ def find_targets(
         raise AttnregError(f"expected a list of targets, got the string {targets!r}; write targets=[{targets!r}]")
     if targets is not None and not len(targets):
         raise AttnregError("expected at least one target, got an empty list; name words of the prompt, or pass None")
-    return targets_in(encode(prompt, tokenizer, max_length), targets, adjectives)
+    return targets_in(encoded_by(prompt, tokenizer, max_length), targets, adjectives)
 
 
 class FoundTargets(NamedTuple):
@@ -96,7 +96,7 @@ def end_of_text(prompt: str, tokenizer: Any, *, max_length: int | None = None) -
 
     Raises `AttnregError` if the tokenizer adds none.
     """
-    encoded = encode(prompt, tokenizer, max_length)
+    encoded = encoded_by(prompt, tokenizer, max_length)
     after = max((column + 1 for column, span in enumerate(encoded.spans) if span is not None), default=0)
     for column in range(after, len(encoded.ids)):
         if encoded.ids[column] == tokenizer.eos_token_id:
@@ -139,7 +139,7 @@ class Encoded:
         return tuple(sorted(set(held)))
 
 
-def encode(prompt: str, tokenizer: Any, max_length: int | None) -> Encoded:
+def encoded_by(prompt: str, tokenizer: Any, max_length: int | None = None) -> Encoded:
     """The prompt encoded as pipelines do: padded and cut to the text encoder's length."""
     if not getattr(tokenizer, "is_fast", False):
         raise AttnregError(

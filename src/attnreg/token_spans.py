@@ -6,11 +6,11 @@ Nothing is inferred from how a tokenizer spells: tokens are decoded, and the pro
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from attnreg.targets import Encoded, FoundTargets, TargetSpec, encode, look_in
+from attnreg.targets import Encoded, FoundTargets, TargetSpec, encoded_by, look_in
 from attnreg.words import split_words
 
 Span = tuple[int, int]
@@ -49,7 +49,7 @@ def look_for_targets(
     Arguments and errors are those of `find_targets`; the tokenizer need not tell offsets.
     """
     fast = getattr(tokenizer, "is_fast", False)
-    told = encode(prompt, tokenizer, None) if fast else _without_offsets(tokenizer, prompt)
+    told = encoded_by(prompt, tokenizer) if fast else _without_offsets(tokenizer, prompt)
     return look_in(told, targets, adjectives)
 
 
@@ -73,10 +73,47 @@ def spans_in(prompt: str, ids: Sequence[int], tokenizer: Any) -> list[Span | Non
     """
     letters, owners = _spelled(ids, tokenizer)
     wanted, origins = _letters(prompt)
-    spans: list[Span | None] = [None] * len(ids)
-    for place, origin in zip(*_matched(wanted, letters), strict=True):
-        start, end = origins[origin]
-        for token in owners[place]:
+    places, found = _matched(wanted, letters)
+    return _laid([origins[origin] for origin in found], [owners[place] for place in places], len(ids))
+
+
+class Part(NamedTuple):
+    """A text that holds a part of a prompt, as an encoder received it."""
+
+    ids: list[int]
+    spans: list[Span | None]
+    """The characters of the whole prompt that each token stands for."""
+
+
+def spans_of_parts(prompt: str, texts: Iterable[list[int]], tokenizer: Any) -> list[Part] | None:
+    """A prompt that was cut into several texts, and between which others may have been encoded.
+
+    Args:
+        prompt: all of it.
+        texts: the token ids of what was encoded, in that order.
+        tokenizer: what they were made by.
+
+    Returns:
+        The texts that are the prompt one behind another, as few as will do, the latest of these; `None` if none are.
+    """
+    wanted, origins = _letters(prompt)
+    found: dict[int, list[tuple[list[int], int, list[list[int]]]]] = {0: []}
+    for ids in texts:
+        letters, owners = _spelled(ids, tokenizer)
+        for start, before in list(found.items()) if letters else []:
+            end = start + len(letters)
+            if wanted.startswith(letters, start) and len(before) < len(found.get(end, before)) + 1:
+                found[end] = [*before, (ids, start, owners)]
+    if not wanted or len(wanted) not in found:
+        return None
+    return [Part(ids, _laid(origins[start:], owners, len(ids))) for ids, start, owners in found[len(wanted)]]
+
+
+def _laid(origins: Sequence[Span], owners: Sequence[Sequence[int]], count: int) -> list[Span | None]:
+    """The span of each token, given those of the letters and which tokens each was made of."""
+    spans: list[Span | None] = [None] * count
+    for (start, end), tokens in zip(origins, owners, strict=False):
+        for token in tokens:
             before = spans[token]
             spans[token] = (start, end) if before is None else (min(before[0], start), max(before[1], end))
     return spans

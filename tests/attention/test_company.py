@@ -1,4 +1,7 @@
-"""Regulation in company: adapters, other pipelines around the same UNet, compilers."""
+"""Regulation in company: other pipelines around the same UNet, schedulers, what is shared.
+
+Add-ons: `test_add_ons.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,12 @@ import pytest
 import torch
 from diffusers import (
     StableDiffusionAdapterPipeline,
-    StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
-    StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPAGPipeline,
     StableDiffusionXLImg2ImgPipeline,
     T2IAdapter,
 )
-from diffusers.loaders import IPAdapterMixin
-from peft import LoraConfig
 from PIL import Image
 from torch import Tensor
 
@@ -26,9 +25,7 @@ import tiny
 from attnreg import (
     AttentionRegulation,
     AttnregError,
-    apply_attention_regulation,
     regulate,
-    remove_attention_regulation,
 )
 from attnreg.methods.composable_diffusion import ComposableDiffusion
 from attnreg.methods.prompt_weighting import PromptWeighting
@@ -38,97 +35,6 @@ from attnreg.regulation.best_start import BestStart
 from test_regulate import PROMPT, draw, everything_in
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
-
-
-def test_lora_is_heeded() -> None:
-    """LoRA on the regulated layers' queries and keys changes the regulated picture, and survives."""
-    pipe = tiny.stable_diffusion()
-    with regulate(pipe, config=AttentionBalance()):
-        without = draw(pipe)
-    pipe.unet.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
-    objects, before = everything_in(pipe), draw(pipe)
-    with regulate(pipe, config=AttentionBalance()) as trace:
-        during = draw(pipe)
-    assert trace.regulated_steps == 3
-    assert not torch.allclose(without, during)
-    assert not torch.allclose(before, during)
-    assert objects == everything_in(pipe)
-    assert torch.equal(before, draw(pipe))
-
-
-def with_ip_adapter(count: int = 1) -> Any:
-    """A pipeline with IP-Adapters loaded by diffusers' own code, from random weights in the published layout."""
-    pipe = tiny.stable_diffusion()
-    torch.manual_seed(4)
-    attention: dict[str, Tensor] = {}
-    # The published files number the cross-attention layers 1, 3, 5, ... in the order of the UNet's processors.
-    for i, name in enumerate(name for name in pipe.unet.attn_processors if ".attn2." in name):
-        width = pipe.unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape[0]
-        for part in ("to_k_ip", "to_v_ip"):
-            attention[f"{2 * i + 1}.{part}.weight"] = torch.randn(width, tiny.CONTEXT)
-    projection = {
-        "proj.weight": torch.randn(4 * tiny.CONTEXT, tiny.CONTEXT),
-        "proj.bias": torch.zeros(4 * tiny.CONTEXT),
-        "norm.weight": torch.ones(tiny.CONTEXT),
-        "norm.bias": torch.zeros(tiny.CONTEXT),
-    }
-    assert isinstance(pipe, IPAdapterMixin)
-    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": attention}] * count)
-    return pipe
-
-
-def test_ip_adapter_keeps_its_own_attention() -> None:
-    pipe = with_ip_adapter()
-    pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(5))]
-    objects = everything_in(pipe)
-    before = draw(pipe, ip_adapter_image_embeds=pictures)
-    with regulate(pipe, config=AttentionBalance()) as trace:
-        during = draw(pipe, ip_adapter_image_embeds=pictures)
-        other = draw(pipe, ip_adapter_image_embeds=[-pictures[0]])
-    assert type(pipe.unet.attn_processors["mid_block.attentions.0.transformer_blocks.0.attn2.processor"]).__name__ == (
-        "IPAdapterAttnProcessor2_0"
-    )
-    assert trace.regulated_steps == 3
-    assert not torch.allclose(before, during)
-    assert not torch.allclose(during, other), "the adapter's picture must still count"
-    assert objects == everything_in(pipe)
-    assert torch.equal(before, draw(pipe, ip_adapter_image_embeds=pictures))
-
-
-def control_net() -> tuple[Any, dict[str, Any]]:
-    parts = tiny.parts() | {"controlnet": tiny.controlnet()}
-    return StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False), {"image": PICTURE}
-
-
-def image_to_image() -> tuple[Any, dict[str, Any]]:
-    pipe = StableDiffusionImg2ImgPipeline(**tiny.parts(), requires_safety_checker=False)
-    return pipe, {"image": PICTURE, "strength": 0.5, "num_inference_steps": 8, "height": None, "width": None}
-
-
-def inpaint() -> tuple[Any, dict[str, Any]]:
-    pipe = StableDiffusionInpaintPipeline(**tiny.parts(), requires_safety_checker=False)
-    return pipe, {"image": PICTURE, "mask_image": PICTURE.convert("L")}
-
-
-@pytest.mark.parametrize("make", [control_net, image_to_image, inpaint])
-def test_pipelines_around_the_same_unet(make: Any) -> None:
-    pipe, options = make()
-    tiny.quiet(pipe)
-    size = {key: options.pop(key, default) for key, default in (("height", 64), ("width", 96))}
-    options |= {key: value for key, value in size.items() if value}
-
-    def go() -> Tensor:
-        base = {"num_inference_steps": 4, "output_type": "latent"}
-        return pipe(PROMPT, generator=torch.Generator().manual_seed(0), **(base | options)).images
-
-    objects, before = everything_in(pipe), go()
-    with regulate(pipe, config=AttentionBalance()) as trace:
-        during = go()
-    assert not torch.allclose(before, during)
-    # Half of the steps that are really taken: image to image at strength 0.5 takes 4 of its 8.
-    assert (trace.steps, trace.regulated_steps) == (4, 3)
-    assert objects == everything_in(pipe)
-    assert torch.equal(before, go())
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, on numpy 2
@@ -143,27 +49,6 @@ def test_heun_counts_its_own_steps() -> None:
     assert (trace.steps, trace.regulated_steps) == (7, 5)
 
 
-@pytest.mark.parametrize("before_regulation", [True, False])
-def test_compiled_unet(before_regulation: bool) -> None:
-    """Compiled before or inside the block: regulated as an eager one is, and plain again afterwards."""
-    pipe = tiny.stable_diffusion()
-    with regulate(pipe, config=AttentionBalance()):
-        eager = draw(pipe, num_inference_steps=2)
-    plain = draw(pipe, num_inference_steps=2)
-    if before_regulation:
-        pipe.unet.compile(backend="eager")
-        torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
-        with regulate(pipe, config=AttentionBalance()) as trace:
-            compiled = draw(pipe, num_inference_steps=2)
-    else:
-        with regulate(pipe, config=AttentionBalance()) as trace:
-            pipe.unet.compile(backend="eager")
-            compiled = draw(pipe, num_inference_steps=2)
-    assert trace.regulated_steps == 2
-    torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(draw(pipe, num_inference_steps=2), plain, rtol=1e-4, atol=1e-4)
-
-
 def test_compiled_module_in_place_of_the_unet() -> None:
     """`pipe.unet = torch.compile(pipe.unet)`, the other way to compile."""
     pipe = tiny.stable_diffusion()
@@ -175,34 +60,17 @@ def test_compiled_module_in_place_of_the_unet() -> None:
         torch.testing.assert_close(draw(pipe, num_inference_steps=2), eager, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_model_cpu_offload(device: str) -> None:
-    """Offloading wipes and renews the denoiser's forward at the end of each picture: the second is regulated too."""
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_model_offload_from_a_gpu() -> None:
+    """Without one: `test_add_ons.py`."""
     pipe = tiny.stable_diffusion()
     with regulate(pipe, config=AttentionBalance()):
         expected = draw(pipe)
-    pipe.enable_model_cpu_offload(device=device)
-    for _ in range(2):
-        with regulate(pipe, config=AttentionBalance()) as trace:
-            for _ in range(2):
-                torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
-                assert trace.regulated_steps == 3
-    assert not hasattr(pipe.unet.forward, "attnreg_installation")
-
-
-def test_offload_enabled_while_regulated() -> None:
-    """Someone wraps our stand-in: after removal it only passes on, and another regulation finds its way."""
-    pipe = tiny.stable_diffusion()
-    before = draw(pipe)
-    apply_attention_regulation(pipe, AttentionBalance())
-    pipe.enable_model_cpu_offload(device="cpu")
-    remove_attention_regulation(pipe)
-    torch.testing.assert_close(draw(pipe), before)
+    pipe.enable_model_cpu_offload(device="cuda")
     with regulate(pipe, config=AttentionBalance()) as trace:
-        assert not torch.allclose(draw(pipe), before)
-    assert trace.regulated_steps == 3
+        for _ in range(2):  # it wipes what lies over the denoiser's forward at the end of each picture
+            torch.testing.assert_close(draw(pipe).cpu(), expected, rtol=1e-3, atol=1e-3)
+            assert trace.regulated_steps == 3
 
 
 def test_perturbed_attention_guidance() -> None:

@@ -1,4 +1,7 @@
-"""Pipelines around the transformers of a family: pictures to begin from, to fill, to follow or to refer to."""
+"""Pipelines around the transformers of a family: pictures to begin from, to fill, to follow or to refer to.
+
+FLUX's image-to-image and inpainting: `test_add_ons.py`.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,6 @@ def stable_diffusion_3(name: str) -> Any:
 
 
 PIPELINES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "FLUX image-to-image": (lambda: flux("FluxImg2ImgPipeline"), SIZED | {"image": PICTURE, "strength": 0.9}),
-    "FLUX inpainting": (
-        lambda: flux("FluxInpaintPipeline"), SIZED | {"image": PICTURE, "mask_image": MASK, "strength": 0.9}
-    ),
     "FLUX Fill": (lambda: flux("FluxFillPipeline", 48), SIZED | {"image": PICTURE, "mask_image": MASK}),
     "FLUX Control": (lambda: flux("FluxControlPipeline", 32), SIZED | {"control_image": PICTURE}),
     "FLUX Kontext": (lambda: flux("FluxKontextPipeline"), KONTEXT | {"image": PICTURE}),

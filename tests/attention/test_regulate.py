@@ -360,16 +360,6 @@ def test_a_shared_denoiser_cannot_be_regulated_twice(sd1: Any) -> None:
         pass
 
 
-def test_attention_slicing_is_refused_clearly() -> None:
-    pipe = tiny.stable_diffusion()
-    pipe.enable_attention_slicing(1)
-    with (
-        pytest.raises(AttnregError, match=r"SlicedAttnProcessor.*AttnProcessor2_0"),
-        regulate(pipe, config=AttentionBalance()),
-    ):
-        draw(pipe)
-
-
 def test_encoding_without_drawing_warns(sd1: Any) -> None:
     with pytest.warns(UserWarning, match="never ran"), regulate(sd1, config=AttentionBalance()):
         sd1.encode_prompt(PROMPT, "cpu", 1, True)

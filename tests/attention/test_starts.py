@@ -28,6 +28,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 import tiny
+from add_ons import ip_adapter
 from attnreg import AttnregError, configure, regulate
 from attnreg.account import account
 from attnreg.attention.lookahead.noise_schedule import share_of_signal
@@ -36,7 +37,6 @@ from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Composed, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
-from test_company import with_ip_adapter
 from test_latents import PICTURE, SCHEDULERS, probabilities_of
 from test_regulate import FAMILIES, PROMPT, draw, everything_in
 
@@ -230,7 +230,9 @@ def test_a_model_that_changes_on_the_way_is_asked_again(change: Any) -> None:
     pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(5))]
 
     def go(changed: bool, regulated: bool) -> None:
-        pipe = with_ip_adapter() if change is turn_adapter_down else tiny.stable_diffusion()
+        pipe = tiny.stable_diffusion()
+        if change is turn_adapter_down:
+            ip_adapter(pipe, {})
         options: dict[str, Any] = {"ip_adapter_image_embeds": pictures} if change is turn_adapter_down else {}
         if change is turn_lora_off:
             torch.manual_seed(2)
@@ -546,7 +548,8 @@ def test_a_prompt_that_is_anothers_negative_prompt(sd1: Any) -> None:
 
 def test_masks_of_ip_adapters_are_no_rows() -> None:
     """Two masks, in a batch of two rows."""
-    pipe = with_ip_adapter(2)
+    pipe = tiny.stable_diffusion()
+    ip_adapter(pipe, {}, count=2)
     pictures = [torch.randn(2, 1, tiny.CONTEXT, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
     masks = torch.zeros(2, 1, 64, 96)
     masks[0, :, :, :48], masks[1, :, :, 48:] = 1, 1

@@ -15,12 +15,13 @@ from typing import Any
 from torch import nn
 
 from attnreg.attention.attending import Attending
+from attnreg.attention.calls.beside import TextsBeside
 from attnreg.attention.calls.edits import Unedited, edits_for, edits_of, kinds_of
 from attnreg.attention.families import beside, family_of, select_layers, tokenizer_of
 from attnreg.attention.families.family import Family
 from attnreg.attention.families.probed import Probed
 from attnreg.attention.layers.acting import Layers
-from attnreg.attention.layers.catch import Patch
+from attnreg.attention.layers.catch import ForwardPatch, Patch, place_of_forward
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.lookahead.map_recorder import MapRecorder
@@ -56,7 +57,14 @@ class Installation:
     """One edit on one pipeline. Installing twice, or removing twice, does nothing more."""
 
     def __init__(
-        self, pipe: Any, edit: Any, targets: Any, adjectives: bool = True, maps: bool = False, family: str | None = None
+        self,
+        pipe: Any,
+        edit: Any,
+        targets: Any,
+        adjectives: bool = True,
+        maps: bool = False,
+        family: str | None = None,
+        prompt: str | Sequence[str] | None = None,
     ) -> None:
         edit = Auto() if edit is None else edit
         if isinstance(targets, Composed | Auto) or kinds_of(targets) or isinstance(edit, str | list | tuple):
@@ -109,6 +117,8 @@ class Installation:
                 beside_it = MapRecorder(self.denoiser, self.layers, tuple(begun), ())
                 starts = InitialNoises(pipe, edits.start, beside_it, self.trace, edits.auto, watch)
             self.latents = MovedLatents(pipe, starts, edits.latent, look, self.trace)
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        self.beside = None if prompts is None else TextsBeside(pipe, self.family, prompts)
         self.run = RegulatedRun(
             pipe,
             self.family,
@@ -120,6 +130,7 @@ class Installation:
             self.layers,
             attending,
             self.latents,
+            self.beside,
         )
         self.patches: list[Patch] = []
         if isinstance(self.family, Probed):
@@ -157,11 +168,13 @@ class Installation:
             self._patch(
                 self.pipe, "encode_prompt", lambda original: self.run.around_encode_prompt(original, self.refresh)
             )
-            self._patch(self.denoiser, "forward", self.run.around_denoiser)
+            self._patch_forward(self.denoiser, self.run.around_denoiser)
             for name, module in self.modules.items():
-                self._patch(module, "forward", lambda forward, n=name, m=module: self.layers.around(n, m, forward))
+                self._patch_forward(module, lambda forward, n=name, m=module: self.layers.around(n, m, forward))
             if self.latents and isinstance(getattr(self.pipe, "controlnet", None), nn.Module):
-                self._patch(self.pipe.controlnet, "forward", self.latents.controls.around)
+                self._patch_forward(self.pipe.controlnet, self.latents.controls.around)
+            if self.beside and self.beside.encoder is not None:
+                self._patch_forward(self.beside.encoder, self.beside.around_encoder)
             self._follow_scheduler()
         except BaseException:
             self.remove()
@@ -180,7 +193,7 @@ class Installation:
             )
         for i, patch in enumerate(self.patches):
             if not self._is_below(getattr(patch.owner, patch.name)):
-                self.patches[i] = Patch(patch.owner, patch.name, patch.replace)
+                self.patches[i] = patch.again()
         self._follow_scheduler()
 
     def _is_below(self, stand_in: Any) -> bool:
@@ -208,12 +221,18 @@ class Installation:
                     self._patch(scheduler, name, stand_in)
 
     def _patch(self, owner: Any, name: str, replace: Any) -> None:
+        self.patches.append(Patch(owner, name, self._marked(replace)))
+
+    def _patch_forward(self, module: nn.Module, replace: Any) -> None:
+        self.patches.append(ForwardPatch(module, self._marked(replace)))
+
+    def _marked(self, replace: Any) -> Any:
         def marked(original: Any) -> Any:
             stand_in = replace(original)
             stand_in.attnreg_installation = self
             return stand_in
 
-        self.patches.append(Patch(owner, name, marked))
+        return marked
 
     def remove(self) -> None:
         """Put back every original callable."""
@@ -230,7 +249,7 @@ def installed_on(pipe: Any, family: str | None = None) -> Installation | None:
     """
     own = carried(pipe)
     denoiser = own.denoiser if own else family_of(pipe, family)[1]
-    other = getattr(denoiser.forward, "attnreg_installation", None)
+    other = getattr(getattr(*place_of_forward(denoiser)), "attnreg_installation", None)
     if other is not None and other is not own and other.run.live:
         raise AttnregError(
             f"expected a denoiser of the pipeline's own, got one that is regulated through another pipeline "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ def apply_attention_regulation(
     adjectives: bool = True,
     maps: bool = False,
     family: str | None = None,
+    prompt: str | Sequence[str] | None = None,
 ) -> Trace:
     """Regulate a pipeline until `remove_attention_regulation`; a second call takes the place of the first.
 
@@ -29,6 +31,7 @@ def apply_attention_regulation(
         adjectives: as in `regulate`.
         maps: as in `regulate`.
         family: as in `regulate`.
+        prompt: as in `regulate`.
 
     Returns:
         The trace that each call of the pipeline fills anew.
@@ -36,7 +39,7 @@ def apply_attention_regulation(
     Raises:
         AttnregError: the pipeline, a layer or a target cannot be regulated. Nothing was touched then.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps, family)
+    installation = Installation(pipe, config, targets, adjectives, maps, family, prompt)
     if previous := installed_on(pipe, family):
         previous.remove()
     installation.install()
@@ -66,6 +69,7 @@ def regulate(
     adjectives: bool = True,
     maps: bool = False,
     family: str | None = None,
+    prompt: str | Sequence[str] | None = None,
 ) -> Iterator[Trace]:
     """Regulate a pipeline inside a block: `with regulate(pipe) as trace: pipe("a cat and a dog")`.
 
@@ -82,6 +86,8 @@ def regulate(
             `trace.neglected`). The picture is the same.
         family: a name of `FAMILIES`, for a denoiser whose class is in none; "probe" finds out what it looks at, for
             three more calls of the denoiser for pictures of a size and some of the text encoders (docs/models.md).
+        prompt: the words, one text an image, of `prompt_embeds` that the pipeline is given in the place of words.
+            `None`: such embeddings need targets that are token columns.
 
     Yields:
         The trace of the pipeline's last call, filled while it samples.
@@ -90,7 +96,7 @@ def regulate(
         AttnregError: the pipeline, a layer or a target cannot be regulated; or, in the midst of a picture, a layer that
             should have been regulated was not.
     """
-    installation = Installation(pipe, config, targets, adjectives, maps, family)
+    installation = Installation(pipe, config, targets, adjectives, maps, family, prompt)
     installation.block = True
     previous = installed_on(pipe, family)
     if previous:
@@ -98,7 +104,12 @@ def regulate(
     try:
         installation.install()
         yield installation.trace
-        installation.run.warn_if_nothing_ran()
+        if installation.run.drew_nothing:  # a prompt that was encoded should have been drawn
+            warnings.warn(
+                "attnreg: the prompt was encoded but the regulated denoiser never ran: the picture, if there is one, "
+                "was not regulated",
+                stacklevel=3,
+            )
     finally:
         installation.closed = True
         if (now := carried(pipe)) and now is not installation and not now.block:  # applied inside, in its place

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import nn
 
 from attnreg.attention.attending import Attending, Time, Words
-from attnreg.attention.calls.call import Call
+from attnreg.attention.calls.beside import TextsBeside
+from attnreg.attention.calls.call import Call, positional
 from attnreg.attention.calls.edits import Edits
 from attnreg.attention.calls.encodings import (
     Encoding,
@@ -29,6 +28,7 @@ from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
 from attnreg.attention.families.family import Family
 from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
+from attnreg.attention.layers.stand_in import check_compiled, eagerly
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.probing.probing import Probing
 from attnreg.regulation.kinds import Embedded
@@ -51,15 +51,18 @@ class RegulatedRun:
         layers: Layers,
         attending: Attending,
         latents: MovedLatents | None,
+        beside: TextsBeside | None = None,
     ) -> None:
         self.pipe, self.family, self.denoiser = pipe, family, denoiser
         self.edits, self.trace = edits, trace
         self.layers, self.attending, self.latents = layers, attending, latents
         self.live = False
         """Whether the stand-ins act. One that someone has wrapped cannot be taken away; it then only passes on."""
-        self.encodings = Encodings(pipe, family, edits, targets, adjectives)
         self.probing: Probing | None = None
         """Where no entry tells what the pipeline is like."""
+        self.inside = False
+        """Whether the denoiser's stand-in runs. Beneath one that someone has wrapped lies the first: it passes on."""
+        self.encodings = Encodings(pipe, family, edits, targets, adjectives, beside)
         self.forget()
 
     def forget(self) -> None:
@@ -75,6 +78,7 @@ class RegulatedRun:
         self.seen: list[tuple[Any, Pairs]] = []
         self.rewriting = Rewriting()
         self.layers.acts = {}
+        self.layers.forget()
         self.attending.forget()
         if self.latents:
             self.latents.forget()
@@ -85,7 +89,7 @@ class RegulatedRun:
 
         @wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
-            if not self.live:
+            if not self.live or self.encodings.busy:
                 return original(*args, **kwargs)
             check_caller(self.pipe, self.family, sys._getframe(1))
             waiting = self.waiting if self.step < 0 else []
@@ -115,6 +119,7 @@ class RegulatedRun:
     def around_denoiser(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Count the step, and let act in it what is to act."""
         signature = own_signature(self.denoiser, "forward")
+        names = list(signature.parameters)
 
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
@@ -135,7 +140,8 @@ class RegulatedRun:
                     raise
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
             apart = are_denoised_apart(self.family, self.waiting)
-            call = Call(original, self.family, given, pairs, len(self.prepared.words), apart)
+            denoise = positional(original, names[: len(args)])
+            call = Call(denoise, self.family, given, pairs, len(self.prepared.words), apart)
             if self.probing:
                 self.probing.look(call, self.prepared.words)
             if "attention" in acting:
@@ -151,12 +157,13 @@ class RegulatedRun:
                 call = rewritten(call)
             words, embedded = self.prepared.words, self._embedded(acting)
             self.layers.acts = self.attending.acts(call, words, self._heeded(), embedded, acting, time)
-            self.layers.caught = set()
             return call
 
-        def end(call: Call, output: Any) -> Any:
-            self.layers.check_nothing_escaped(self.step)
+        def end(call: Call | None, output: Any) -> Any:
+            self.layers.end_call(self.step, last=not {"logits", "attention"} & set(self._acting(self.step + 1)))
             self.layers.acts = {}
+            if call is None:
+                return output
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.prepared.nothing is not None
                 phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.prepared.phrases)]
@@ -174,25 +181,30 @@ class RegulatedRun:
             return output
 
         # Bookkeeping is nothing that a compiler can trace; the denoiser's own forward may be compiled.
-        begin_eagerly, recall_eagerly, end_eagerly = map(torch.compiler.disable, (begin, recall, end))
+        begin_eagerly, recall_eagerly, end_eagerly = map(eagerly, (begin, recall, end))
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not self.live:
+            if not self.live or self.inside:
                 return original(*args, **kwargs)
             try:
+                self.inside = True
                 call = begin_eagerly(*args, **kwargs)
                 output = recall_eagerly(call, *args, **kwargs)
                 if output is None:
+                    self.layers.begin_call()
                     output = call.run() if call else original(*args, **kwargs)
-                return end_eagerly(call, output) if call else output
-            except BaseException:
+                    output = end_eagerly(call, output)
+                return output
+            except BaseException as error:
                 self.forget()
+                check_compiled(error)
                 raise
             finally:
+                self.inside = False
                 self.layers.acts = {}
 
-        return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
+        return eagerly(forward, within=False)
 
     def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
         """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""
@@ -222,9 +234,9 @@ class RegulatedRun:
 
     def _acting(self, step: int) -> list[str]:
         """The edits that act in a step, by the part of the model that they change; none if nothing is to be heeded."""
-        if all(one is None for one in self._heeded()):
-            return []
         total = self._total()
+        if step >= total or all(one is None for one in self._heeded()):
+            return []
         edits = self.edits.acting.items()
         return [name for name, one in edits if one.strength and one.window[0] <= step / total < one.window[1]]
 
@@ -281,11 +293,7 @@ class RegulatedRun:
                 return pairs
         return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
 
-    def warn_if_nothing_ran(self) -> None:
-        """For the end of a block that raised nothing: a prompt that was encoded should have been drawn."""
-        if self.waiting and self.step < 0:
-            warnings.warn(
-                "attnreg: the prompt was encoded but the regulated denoiser never ran: the picture, if there is one, "
-                "was not regulated",
-                stacklevel=3,
-            )
+    @property
+    def drew_nothing(self) -> bool:
+        """Whether a prompt was encoded, and no step was taken."""
+        return bool(self.waiting) and self.step < 0

@@ -136,6 +136,18 @@ class Call:
         return reduced | others
 
 
+def positional(denoise: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """A denoiser that is called by the names of its arguments, and hands the named ones on by their place.
+
+    As the pipeline does: what others have put over a denoiser (DeepCache) may count on it.
+    """
+
+    def called(**given: Any) -> Any:
+        return denoise(*[given.pop(name) for name in names], **given)
+
+    return called
+
+
 def mapped(value: Any, change: Callable[[Tensor], Tensor], whole: Sequence[str] = ()) -> Any:
     """A copy of nested lists, tuples and dictionaries with every tensor changed; but under the keys in `whole`."""
     if isinstance(value, Tensor):

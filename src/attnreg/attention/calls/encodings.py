@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnreg.attention.attending import Words
+from attnreg.attention.calls.beside import TextsBeside, words_at, words_beside
 from attnreg.attention.calls.edits import Edits
 from attnreg.attention.calls.prepared import Prepared, prepare
 from attnreg.attention.calls.prompts import prompts_in, warn_unmodified, words_of_prompts, words_received
@@ -54,13 +55,25 @@ class FirstPart(NamedTuple):
 class Encodings:
     """Encodes prompts as the pipeline does, and knows what came of them: it may be handed back, whole or by rows."""
 
-    def __init__(self, pipe: Any, family: Family, edits: Edits, targets: Any, adjectives: bool) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        family: Family,
+        edits: Edits,
+        targets: Any,
+        adjectives: bool,
+        beside: TextsBeside | None = None,
+    ) -> None:
         self.pipe, self.family, self.edits = pipe, family, edits
         self.targets, self.adjectives = targets, adjectives
+        self.beside = beside
+        """The words of embeddings that are made elsewhere, if the caller tells them."""
         self.known: deque[Encoding] = deque(maxlen=REMEMBERED)
         self.probe: ProbeWords | None = None
         """Finds the columns of each prompt's words, where no entry says how."""
         self.begun: FirstPart | None = None
+        self.busy = False
+        """Whether a prompt is being encoded."""
 
     def encoded(
         self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
@@ -77,6 +90,15 @@ class Encodings:
         Raises:
             AttnregError: for a target that cannot be found, and for embeddings that nobody knows.
         """
+        try:
+            self.busy = True
+            return self._encoded(original, given, call, may_be_negative)
+        finally:
+            self.busy = False
+
+    def _encoded(
+        self, original: Callable[..., Any], given: dict[str, Any], call: Callable[[], Any], may_be_negative: bool
+    ) -> tuple[Any, Encoding | None]:
         kept = {name: [*value] if isinstance(value, list) else value for name, value in given.items()}
         begun, self.begun = self.begun, None
         handed_back = begun.handed_back if begun else None
@@ -89,7 +111,8 @@ class Encodings:
             handed_back = handed_back or self._handed_back(given)
             if not handed_back:
                 # The words are looked up first where they can be: what is not there costs no time in the text encoder.
-                words = self._words(prompts)
+                encode = TextEncoder(self.pipe, self.family, original, given)
+                words = self._words(prompts) if prompts is not None else self._words_beside(given, encode, name_nothing)
         except AttnregError as wrong:
             if not may_be_negative:
                 raise
@@ -123,18 +146,13 @@ class Encodings:
             assert words is not None
             each = len(texts.prompts) // len(words)
             encode = TextEncoder(self.pipe, self.family, original, given)
-            made = prepare(self.edits, texts.prompts[::each], words, encode)
+            made = prepare(self.edits, texts.prompts[::each], words, encode, own=prompts is not None)
             encoding = Encoding(texts, made.repeated(each), each, unheeded=tuple(unheeded))
         self.known.append(encoding)
         return result, encoding
 
-    def _words(self, prompts: list[str] | None) -> Words | None:
+    def _words(self, prompts: list[str]) -> Words | None:
         """The words of the prompts by the pipeline's tokenizer; `None` where text encoders are to be asked."""
-        if prompts is None:
-            raise AttnregError(
-                "expected a prompt in words, got prompt_embeds, in which no word can be found; "
-                "pass prompt as text, or what pipe.encode_prompt returned while regulated"
-            )
         if self.family.encoders:
             return None
         return words_of_prompts(self.pipe, self.family, prompts, self.targets, self.adjectives)
@@ -143,6 +161,19 @@ class Encodings:
         """What the same arguments become once more."""
         copied = {name: [*value] if isinstance(value, list) else value for name, value in kept.items()}
         return self.family.texts(original(**copied))
+
+    def _words_beside(self, given: dict[str, Any], encode: TextEncoder, name_nothing: Callable[[str], None]) -> Words:
+        """The words of embeddings that were made elsewhere, by what the caller tells of them."""
+        embeddings = given.get("prompt_embeds")
+        if embeddings is not None and self.beside:
+            return words_beside(self.beside, embeddings, encode, self.targets, self.adjectives, name_nothing)
+        if embeddings is not None and (words := words_at(self.targets, embeddings)):
+            return words
+        raise AttnregError(
+            "expected a prompt in words, got prompt_embeds, in which no word can be found; pass prompt as text, what "
+            "pipe.encode_prompt returned while regulated, the words as regulate(..., prompt=...), or token columns as "
+            "targets=[2, (5, 6)]"
+        )
 
     def _words_received(
         self,

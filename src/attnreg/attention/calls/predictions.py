@@ -16,6 +16,8 @@ from attnreg.attention.calls.call import (
     prediction_in,
     with_prediction,
 )
+from attnreg.attention.families import family_of
+from attnreg.attention.layers.skipping import skips_error
 from attnreg.regulation.kinds import EncodedText, PredictionEdit
 from attnreg.types import AttnregError
 
@@ -35,6 +37,8 @@ def combined(
     """
     if perturbed(pipe):
         raise AttnregError(denoised_alone_error(pipe, "a method that edits attention"))
+    if error := skips_error(family_of(pipe)[1], "a method that edits attention"):
+        raise error
     rows = {image: row for image, row in call.first_rows.items() if phrases[image]}
     if not rows:
         return output

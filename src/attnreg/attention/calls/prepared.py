@@ -46,8 +46,29 @@ class Prepared:
         )
 
 
-def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEncoder) -> Prepared:
-    """What the edits make of the prompts, given what each became `(token, channel)`."""
+ELSEWHERE = "its embeddings were made elsewhere, and other texts would not be encoded alike"
+
+
+def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEncoder, *, own: bool = True) -> Prepared:
+    """What the edits make of the prompts, given what each became `(token, channel)`.
+
+    Args:
+        edits: what is installed.
+        embeddings: of every prompt.
+        words: of every prompt; `None` where nothing is to be heeded.
+        encode: encodes other texts as the pipeline does.
+        own: whether the embeddings are what the pipeline encoded.
+
+    Raises:
+        AttnregError: if an edit needs other texts beside embeddings that were made elsewhere.
+    """
+    if not own:
+        needy = [edit for edit in (edits.embedding, edits.prediction, None if edits.auto else edits.start) if edit]
+        if any(edit.strength for edit in needy):
+            raise AttnregError(
+                f"expected a prompt as text, got prompt_embeds, beside which {type(needy[0]).__name__} would encode "
+                "texts of its own in another way; pass prompt as text, or choose attention-balance"
+            )
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
     nothing = encode("") if predicts else None
@@ -60,7 +81,9 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         if prediction is not None and predicts:
             made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
         if start is not None and start.strength:
-            if edits.auto:
+            if not own:
+                made.unread[number] = ELSEWHERE
+            elif edits.auto:
                 made.unread[number] = _unread(edits.auto, one, encode)
             if not made.unread[number]:
                 made.readings[number] = _readings(start, one, encode)

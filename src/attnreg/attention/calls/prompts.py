@@ -46,7 +46,7 @@ def words_of_prompts(
 
     Raises `AttnregError` for a target that cannot be found.
     """
-    wanted = _wanted(targets, len(prompts))
+    wanted = wanted_of(targets, len(prompts))
     return [
         None if named == [] else _words_of(pipe, family, prompt, named, adjectives)
         for prompt, named in zip(prompts, wanted, strict=True)
@@ -61,7 +61,7 @@ def words_received(
     Else as `words_of_prompts`.
     """
     words: list[PromptWords | None] = []
-    for prompt, named in zip(prompts, _wanted(targets, len(prompts)), strict=True):
+    for prompt, named in zip(prompts, wanted_of(targets, len(prompts)), strict=True):
         if named is None and not find_phrases(prompt.prompt):
             name_nothing(prompt.prompt)
             named = []
@@ -73,7 +73,7 @@ def words_received(
     return words
 
 
-def _wanted(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
+def wanted_of(targets: Any, count: int) -> list[Sequence[TargetSpec] | None]:
     """The targets of each of so many prompts, as the caller names them; an empty list for one of several means none."""
     if targets is None or not any(_is_list(entry) for entry in targets):
         if targets is not None and not len(targets):

@@ -36,13 +36,13 @@ def receiving(pipe: Any, family: Family) -> Iterator[dict[str, list[Received]]]:
     received: dict[str, list[Received]] = {}
     with ExitStack() as patches:
         for encoder in family.encoders:
-            if (model := _part(pipe, encoder.model)) is not None:
+            if (model := part_of(pipe, encoder.model)) is not None:
                 note = _noting(received, encoder.model)
                 patches.callback(Patch(model, "forward", note).undo)
         yield received
 
 
-def _part(pipe: Any, path: str) -> Any:
+def part_of(pipe: Any, path: str) -> Any:
     """A part of the pipeline by its dotted path; `None` if it is not there."""
     return reduce(lambda held, name: getattr(held, name, None), path.split("."), pipe)
 

@@ -15,7 +15,7 @@ from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
 
-KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length")
+KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length", "clean_caption")
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 

@@ -39,6 +39,10 @@ class Patch:
         self.stand_in = stand_in
         setattr(owner, name, self.stand_in)
 
+    def again(self) -> Patch:
+        """The same, where someone has wiped it."""
+        return Patch(self.owner, self.name, self.replace)
+
     def undo(self) -> None:
         """Put back what was there. If someone has patched over us since, their stand-in keeps its place.
 
@@ -58,6 +62,43 @@ class Patch:
             setattr(self.owner, self.name, self.before)
 
 
+class ForwardPatch(Patch):
+    """A stand-in for the forward that is a module's own, beneath whatever hooks diffusers has put over it.
+
+    There it is asked only what is really computed: a cache that leaves a layer out, or hands on half of a batch, has
+    done so before. `undo` finds it wherever hooks that came or went have left it.
+    """
+
+    def __init__(self, module: nn.Module, replace: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.module = module
+        super().__init__(*place_of_forward(module), replace)
+
+    def again(self) -> ForwardPatch:
+        """The same, where someone has wiped it."""
+        return ForwardPatch(self.module, self.replace)
+
+    def undo(self) -> None:
+        """Put back what was there."""
+        super().undo()
+        for owner, name in ((self.module, "forward"), place_of_forward(self.module)):
+            if vars(owner).get(name) is not self.stand_in:
+                continue
+            if self.before is not ABSENT:
+                setattr(owner, name, self.before)
+            elif owner is self.module:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, type(self.module).forward.__get__(self.module))
+
+
+def place_of_forward(module: nn.Module) -> tuple[Any, str]:
+    """The object and its attribute that hold a module's own forward: the innermost hook of diffusers, or the module."""
+    hooks = getattr(getattr(module, "_diffusers_hook", None), "_fn_refs", ())
+    if not hooks:
+        return module, "forward"
+    return hooks[0], "forward" if hooks[0].original_forward is None else "original_forward"
+
+
 def own_signature(owner: Any, method: str) -> inspect.Signature:
     """What a method of an object's class takes: someone may have put a wrapper that does not say so over it."""
     signature = inspect.signature(getattr(type(owner), method))
@@ -75,12 +116,15 @@ class CatchAttention(TorchFunctionMode):
         super().__init__()
         self.tokens, self.edit = tokens, edit
         self.caught = False
+        self.attended = False
+        """Whether there was any attention call, caught or not."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and not self.caught:
+            self.attended = True
             key = args[1] if len(args) > 1 else kwargs["key"]
             if self.tokens is None or key.shape[-2] == self.tokens:
                 self.caught = True

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from attnreg.types import AttnregError
 
 ABSENT = object()
 """In the place of what was there before, where the instance had no attribute of its own."""
+
+
+WHY = "attnreg edits attention here, which no compiler can follow; compile without fullgraph=True"
+_REASON = {"reason": WHY} if "reason" in inspect.signature(torch.compiler.disable).parameters else {}
+
+
+def eagerly(run: Callable[..., Any], *, within: bool = True) -> Callable[..., Any]:
+    """A callable that no compiler traces; within: nor what it calls. One that must trace everything says why."""
+    made: Callable[..., Any] = torch.compiler.disable(run, recursive=within, **_REASON)
+    return made
+
+
+def check_compiled(error: BaseException) -> None:
+    """Raises `AttnregError` if an error is that of a compiler which must trace everything, and met `eagerly`."""
+    if type(error).__name__ == "Unsupported" and type(error).__module__ == "torch._dynamo.exc":
+        raise AttnregError(
+            "expected blocks that are compiled with room for an edit, got a compiler that must trace everything; "
+            "compile without fullgraph=True"
+        ) from error
 
 
 class StandIn:

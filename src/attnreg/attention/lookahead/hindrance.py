@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from attnreg.attention.calls.call import Call, denoised_alone_error, perturbed
+from attnreg.attention.families import family_of
+from attnreg.attention.layers.skipping import skips_error
 from attnreg.attention.lookahead.noise_schedule import is_known
 
 INSTEAD = "a method that edits attention"
@@ -32,7 +34,9 @@ def of_latents(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
         call: its call of the denoiser.
         given: the latents of that call before they were scaled, `(row, channel, height, width)`.
     """
-    name = type(pipe).__name__
+    name, (_, denoiser) = type(pipe).__name__, family_of(pipe)
+    if error := skips_error(denoiser, INSTEAD):
+        return Hindrance("features are cached from step to step, and would be of other latents", str(error))
     if perturbed(pipe):
         return Hindrance(f"{name} perturbs the attention of some rows", denoised_alone_error(pipe, f"{INSTEAD} alone"))
     parts = given.split(call.images)
