@@ -16,8 +16,8 @@ FAMILIES = (
     | tiny_cross.FAMILIES
 )
 """Family, or family and variant -> a tiny pipeline of it."""
-SMALL = tiny_flux_like.SMALL | tiny_single_stream.SMALL | tiny_mixed.SMALL | tiny_cross.SMALL
-"""Options that draw a small picture of those that `tests/attention/test_families.py` has none for."""
+SMALL = tiny_transformers.SMALL | tiny_flux_like.SMALL | tiny_single_stream.SMALL | tiny_mixed.SMALL | tiny_cross.SMALL
+"""Options that draw a small picture of each, not square."""
 VARIANTS = tiny_flux_like.VARIANTS
 """Those that share their family with another -> the family."""
 UNSAVED = tiny_single_stream.UNSAVED | tiny_mixed.UNSAVED

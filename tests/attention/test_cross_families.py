@@ -125,6 +125,13 @@ def test_stable_cascade_is_regulated_inside_of_the_pipeline_that_combines_it() -
         regulate(combined).__enter__()
 
 
+@pytest.mark.parametrize("thing", [None, "a model", object()])
+def test_what_is_no_pipeline_is_refused(thing: Any) -> None:
+    """Some things hold no attributes of their own in which a pipeline could be."""
+    with pytest.raises(AttnregError, match="expected a diffusers pipeline"):
+        family_of(thing)
+
+
 def test_what_no_word_reaches_is_refused() -> None:
     """Kandinsky 2.2: its decoder looks at a vector that a prior made; the prior draws no map."""
     unet = tiny.unet(encoder_hid_dim=16, encoder_hid_dim_type="image_proj")

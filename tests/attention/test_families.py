@@ -23,19 +23,9 @@ from attnreg.attention.layers import correction
 from attnreg.recipe import read_recipe
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.studio import Session
+from tiny_families import SMALL
 
 PROMPT = "a cat and a blue balloon"
-SMALL: dict[str, dict[str, Any]] = {
-    "Stable Diffusion 3": {"height": 32, "width": 48, "max_sequence_length": 16},
-    "FLUX": {"height": 32, "width": 48, "max_sequence_length": 16, "true_cfg_scale": 2.0, "negative_prompt": "a dog"},
-    "PixArt": {"height": 64, "width": 96, "max_sequence_length": 16, "use_resolution_binning": False},
-    "Sana": {"height": 32, "width": 64, "max_sequence_length": 48, "use_resolution_binning": False},
-    "Qwen-Image": {"height": 32, "width": 48, "true_cfg_scale": 2.0, "negative_prompt": "a dog and a very red car"},
-    "Z-Image": {"height": 32, "width": 48, "max_sequence_length": 64},
-    **tiny_families.SMALL,
-}
-"""Not square, and guided: with a negative prompt in the same call or in one of its own."""
-
 
 Noted = tuple[Any, tuple[Any, ...], dict[str, Any], Tensor]
 """The parts of a corrected attention call, its arguments and what it returned."""

@@ -43,6 +43,10 @@ def test_what_the_table_says_holds_of_a_pipeline(built: tuple[Family, Any], meth
             assert trace.regulated_steps > 0 or trace.starts
 
 
+def test_all_but_the_unets_of_stable_diffusion_are_drawn() -> None:
+    assert {family.name for family in FAMILIES} - SMALL.keys() == {"Stable Diffusion"}
+
+
 def test_the_page_has_the_table() -> None:
     assert families.table() in PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.families, paste it there"
 

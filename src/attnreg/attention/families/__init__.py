@@ -72,7 +72,9 @@ def family_of(pipe: Any, name: str | None = None) -> tuple[Family, nn.Module]:
         return asked, plain(module)
     if (found := _found(pipe)) is not None:
         return found
-    inner = [name for name, part in vars(pipe).items() if hasattr(part, "components") and _found(part)]
+    inner = [
+        name for name, part in getattr(pipe, "__dict__", {}).items() if hasattr(part, "components") and _found(part)
+    ]
     if inner:
         raise AttnregError(
             f"expected the pipeline that denoises, got {type(pipe).__name__}, which calls it; regulate its "

@@ -49,7 +49,6 @@ class TextColumns:
     """So many of its first tokens are dropped; or the pipeline's attribute that says how many, or what they say."""
     keeps_padding: bool = False
     """Whether padding fills columns also where some of the first tokens are dropped."""
-    """So many of its first tokens are dropped; or the pipeline's attribute that says how many."""
     shift: int | None = None
     """A token's column less its index, where a probe has found it."""
     cut_from_the_left: bool = False
