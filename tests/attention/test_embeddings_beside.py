@@ -168,8 +168,21 @@ def as_long_as_it_is(pipe: Any, *_: Any) -> dict[str, Any]:
     return {"prompt_embeds": pipe.text_encoder_2(ids)[0], "pooled_prompt_embeds": pooled}
 
 
+def as_long_as_it_is_in_pixart(pipe: Any, *_: Any) -> dict[str, Any]:
+    """The same, where sd_embed has no function: the negative prompt is filled up to that length."""
+    prompt = pipe.tokenizer(LONG, return_tensors="pt")
+    length = prompt.input_ids.shape[1]
+    negative = pipe.tokenizer("a dog", padding="max_length", max_length=length, return_tensors="pt")
+    embeds, without = (pipe.text_encoder(one.input_ids, one.attention_mask)[0] for one in (prompt, negative))
+    return {
+        "prompt_embeds": embeds, "prompt_attention_mask": prompt.attention_mask, "negative_prompt": None,
+        "negative_prompt_embeds": without, "negative_prompt_attention_mask": negative.attention_mask,
+    }  # fmt: skip
+
+
 LONG_ONES: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "long prompts (sd_embed)-UNet": ("UNet", by_turns),
+    "long prompts (sd_embed)-PixArt": ("PixArt", as_long_as_it_is_in_pixart),
     "long prompts (sd_embed)-FLUX": ("FLUX", as_long_as_it_is),
     "long prompts (lpw)-UNet": ("UNet", without_marks),
     "long prompts (compel)-UNet": ("UNet", by_compel),
