@@ -11,6 +11,7 @@ from compel import Compel, CompelForFlux, CompelForSD
 from torch import Tensor
 
 import tiny
+import tiny_families
 import tiny_transformers
 from add_ons import MODELS, Options
 from attnreg import AttnregError, configure, regulate
@@ -252,3 +253,19 @@ def test_where_several_encoders_fill_columns_the_words_are_where_the_pipeline_pu
     with regulate(pipe, config=BALANCE, prompt=PROMPT) as beside:
         assert torch.equal(draw(pipe, options, **dict(zip(names, made, strict=True))), expected)
     assert [target.tokens for target in beside.targets[0]] == [target.tokens for target in trace.targets[0]]
+
+
+def test_columns_are_counted_where_a_token_has_a_vector_of_each_of_several_layers() -> None:
+    pipe = tiny_families.FAMILIES["Krea 2"]()
+    options = tiny_families.SMALL["Krea 2"] | {"num_inference_steps": 2, "output_type": "latent"}
+    with regulate(pipe, config=BALANCE) as trace:
+        expected = draw(pipe, options, prompt=PROMPT)
+    with torch.no_grad():
+        made = pipe.encode_prompt(PROMPT, max_sequence_length=32)
+    embeddings = dict(zip(("prompt_embeds", "prompt_embeds_mask"), made, strict=True))
+    tokens = [target.tokens for target in trace.targets[0]]
+    assert max(map(max, tokens)) >= made[0].shape[-2], "there are more tokens than layers"
+    for told in ({"prompt": PROMPT}, {"targets": tokens}):
+        with regulate(pipe, config=BALANCE, **told) as beside:
+            torch.testing.assert_close(draw(pipe, options, **embeddings), expected)
+        assert [target.tokens for target in beside.targets[0]] == tokens
