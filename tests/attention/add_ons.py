@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,10 +20,9 @@ from torchao.quantization import Int8WeightOnlyConfig, quantize_
 import tiny
 import tiny_transformers
 from attnreg.attention.families import family_of
-from caches import cache, deep_cache, faster_cache, pyramid_attention_broadcast
+from caches import STEPS, cache, deep_cache, faster_cache, mag_cache, pyramid_attention_broadcast
 
 PROMPT = "a cat and a blue balloon"
-STEPS = 6
 
 
 def unet_pipeline() -> Any:
@@ -47,6 +47,12 @@ MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     ),
 }
 """One of each kind of attention to the text: a UNet, cross-attention in a transformer, joint attention."""
+OTHERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "Sana": (
+        tiny_transformers.sana, {"height": 32, "width": 64, "max_sequence_length": 48, "use_resolution_binning": False}
+    ),
+}  # fmt: skip
+"""Where diffusers has an add-on for another model of a kind."""
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
 CPU = torch.device("cpu")
 Options = dict[str, Any]
@@ -111,7 +117,13 @@ def control_net(pipe: Any, options: Options) -> Any:
         options["image"] = PICTURE
         parts["controlnet"] = tiny.controlnet(pipe.unet)
         return diffusers.StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
-    options["control_image"] = PICTURE.resize((48, 32))
+    options["control_image"] = PICTURE.resize((options["width"], options["height"]))
+    if isinstance(pipe, diffusers.SanaPipeline):
+        torch.manual_seed(3)
+        config = {key: value for key, value in pipe.transformer.config.items() if not key.startswith("_")}
+        del config["guidance_embeds"], config["guidance_embeds_scale"], config["qk_norm"], config["timestep_scale"]
+        parts["controlnet"] = diffusers.SanaControlNetModel(**config | {"num_layers": 1}).eval()
+        return diffusers.SanaControlNetPipeline(**parts)
     torch.manual_seed(3)
     config = {key: pipe.transformer.config[key] for key in (
         "patch_size", "in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim",
@@ -148,13 +160,13 @@ def compiled(pipe: Any, options: Options) -> None:
     denoiser(pipe).compile(backend="eager")
 
 
-def compiled_blocks(pipe: Any, options: Options) -> None:
+def compiled_blocks(pipe: Any, options: Options, fullgraph: bool = False) -> None:
     model = denoiser(pipe)
     if getattr(model, "_repeated_blocks", None):
-        model.compile_repeated_blocks(backend="eager")
+        model.compile_repeated_blocks(backend="eager", fullgraph=fullgraph)
     else:
         for block in model.transformer_blocks:
-            block.compile(backend="eager")
+            block.compile(backend="eager", fullgraph=fullgraph)
 
 
 def model_offload(pipe: Any, options: Options) -> None:
@@ -201,11 +213,14 @@ def callbacks(pipe: Any, options: Options) -> None:
     def louder(pipe: Any, step: int, time: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"latents": values["latents"] * 1.01}
 
-    options["callback_on_step_end"] = louder
+    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
+        options["callback_on_step_end"] = louder
+    else:
+        options["callback"] = lambda step, time, latents: latents.mul_(1.01)
 
 
-def old_callbacks(pipe: Any, options: Options) -> None:
-    options["callback"] = lambda step, time, latents: latents.mul_(1.01)
+def attention_slicing(pipe: Any, options: Options) -> None:
+    pipe.enable_attention_slicing(1)
 
 
 def tome(pipe: Any, options: Options) -> None:
@@ -215,7 +230,7 @@ def tome(pipe: Any, options: Options) -> None:
 ADD_ONS: dict[str, AddOn] = {
     "LoRA": AddOn(lora),
     "IP-Adapter": AddOn(ip_adapter, ("UNet", "FLUX")),
-    "ControlNet": AddOn(control_net, ("UNet", "FLUX")),
+    "ControlNet": AddOn(control_net, ("UNet", "Sana", "FLUX")),
     "img2img": AddOn(img2img, ("UNet", "FLUX")),
     "inpainting": AddOn(inpaint, ("UNet", "FLUX")),
     "torch.compile": AddOn(compiled),
@@ -234,24 +249,20 @@ ADD_ONS: dict[str, AddOn] = {
         ("FLUX",),
         ("FLUX",),
     ),
-    "MagCache": AddOn(
-        cache(lambda _: diffusers.MagCacheConfig(
-            mag_ratios=[1.0] * STEPS, num_inference_steps=STEPS, retention_ratio=0.2, threshold=0.5
-        )), ("FLUX",), ("FLUX",),
-    ),
+    "MagCache": AddOn(mag_cache, ("PixArt", "FLUX"), ("PixArt", "FLUX")),
     "Pyramid Attention Broadcast": AddOn(pyramid_attention_broadcast, skips=tuple(MODELS)),
     "FasterCache": AddOn(faster_cache, ("PixArt", "FLUX"), ("FLUX",)),
     "DeepCache": AddOn(deep_cache, ("UNet",), ("UNet",)),
     "fused QKV": AddOn(fused_qkv),
-    "callbacks": AddOn(callbacks, ("UNet", "FLUX")),
-    "old callbacks": AddOn(old_callbacks, ("PixArt",)),
+    "callbacks": AddOn(callbacks),
+    "attention slicing": AddOn(attention_slicing, ("PixArt", "FLUX")),
     "token merging": AddOn(tome, ("UNet",)),
 }  # fmt: skip
 
 
 def built(name: str, model: str, regulated: Callable[[Any], None] = lambda _: None) -> tuple[Any, Options]:
     """A tiny pipeline with an add-on, and the options of its call; `regulated` is done to it before."""
-    make, base = MODELS[model]
+    make, base = (MODELS | OTHERS)[model]
     pipe, options = make(), {"num_inference_steps": ADD_ONS[name].steps, "output_type": "latent"} | base
     regulated(pipe)
     other = ADD_ONS[name].put_on(pipe, options)

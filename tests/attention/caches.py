@@ -12,6 +12,8 @@ from diffusers.hooks import HookRegistry
 from attnreg.attention.families import family_of
 
 Options = dict[str, Any]
+STEPS = 6
+"""So many are drawn: a cache needs some to leave something out."""
 
 
 def cache(config: Callable[[Any], Any]) -> Callable[[Any, Options], None]:
@@ -21,6 +23,19 @@ def cache(config: Callable[[Any], Any]) -> Callable[[Any, Options], None]:
         family_of(pipe)[1].enable_cache(config(pipe))
 
     return put_on
+
+
+def mag_cache(pipe: Any, options: Options) -> None:
+    """By `apply_mag_cache` where the model has no `enable_cache`: PixArt's."""
+    model = family_of(pipe)[1]
+    config = diffusers.MagCacheConfig(
+        mag_ratios=[1.0] * STEPS, num_inference_steps=STEPS, retention_ratio=0.2, threshold=0.5
+    )
+    if hasattr(model, "enable_cache"):
+        model.enable_cache(config)
+    else:
+        diffusers.apply_mag_cache(model, config)
+        _forgets_between_pictures(model)
 
 
 def broadcast(pipe: Any) -> diffusers.PyramidAttentionBroadcastConfig:

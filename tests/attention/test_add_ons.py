@@ -11,6 +11,7 @@ from typing import Any
 
 import diffusers
 import pytest
+import test_missing_add_ons
 import tomesd
 import torch
 from peft import LoraConfig
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import test_embeddings_beside
-from add_ons import ADD_ONS, MODELS, STEPS, built, denoiser, draw
+from add_ons import ADD_ONS, MODELS, OTHERS, STEPS, attention_slicing, built, compiled_blocks, denoiser, draw
 from attnreg import AttnregError, apply_attention_regulation, configure, regulate, remove_attention_regulation
 from attnreg.attention import attending
 from attnreg.attention.layers import correction
@@ -33,6 +34,7 @@ CASES = [(name, model) for name, add_on in ADD_ONS.items() for model in add_on.m
 IN_PLACE = [(name, model) for name, model in CASES if name not in ("ControlNet", "img2img", "inpainting")]
 PAGE = Path(__file__).parents[2] / "docs" / "add-ons.md"
 BALANCE = AttentionBalance(window=(0.0, 1.0))
+LOADING, LOADED = "LoRA loaded, fused and unloaded while regulated", ("UNet", "Sana", "FLUX")
 
 
 def cases(chosen: list[tuple[str, str]]) -> Any:
@@ -138,9 +140,9 @@ def test_it_may_be_put_on_while_regulated(name: str, model: str) -> None:
     torch.testing.assert_close(draw(pipe, options), plain, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["UNet", "FLUX"])
-def test_a_lora_is_loaded_fused_and_unloaded_while_regulated(model: str) -> None:
-    make, base = MODELS[model]
+@pytest.mark.parametrize("model", LOADED, ids=[f"{LOADING}-{model}" for model in LOADED])
+def test_it_is_regulated_while_a_lora_comes_and_goes(model: str) -> None:
+    make, base = (MODELS | OTHERS)[model]
     options = {"num_inference_steps": 3, "output_type": "latent"} | base
     donor, pipe = make(), make()
     part = "unet" if model == "UNet" else "transformer"
@@ -176,8 +178,9 @@ def test_a_cache_that_is_turned_off_while_regulated_leaves_nothing_behind() -> N
     assert len(trace.records) == STEPS * len(trace.layers)
 
 
-def test_a_cache_that_leaves_out_every_regulated_step_is_refused() -> None:
-    """Here all but the first step are skipped, and the window begins behind it."""
+@pytest.mark.parametrize("maps", [False, True])
+def test_a_cache_that_leaves_out_every_regulated_step_is_refused(maps: bool) -> None:
+    """Here all but the first step are skipped, and the window begins behind it: what is seen in it changes nothing."""
     pipe, options = built("MagCache", "FLUX")
     pipe.transformer.disable_cache()
     ratios = {"mag_ratios": [1.0] * STEPS, "num_inference_steps": STEPS}
@@ -186,7 +189,7 @@ def test_a_cache_that_leaves_out_every_regulated_step_is_refused() -> None:
     )
     with (
         pytest.raises(AttnregError, match=r"none up to step 5: a cache left all of them out.*widen the window"),
-        regulate(pipe, config=AttentionBalance(window=(0.5, 1.0))),
+        regulate(pipe, config=AttentionBalance(window=(0.5, 1.0)), maps=maps),
     ):
         draw(pipe, options)
 
@@ -217,7 +220,12 @@ def test_the_pictures_of_an_ip_adapter_count_beside_the_words() -> None:
 
 
 def fullgraph(pipe: Any) -> None:
-    pipe.transformer.compile_repeated_blocks(backend="eager", fullgraph=True)
+    compiled_blocks(pipe, {}, fullgraph=True)
+
+
+def encodes_in_private(pipe: Any) -> None:
+    """As the community's lpw pipeline for Stable Diffusion 1 does: it has `_encode_prompt` alone."""
+    pipe.encode_prompt = None
 
 
 def merged(pipe: Any) -> None:
@@ -225,7 +233,10 @@ def merged(pipe: Any) -> None:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Any], None], str]] = {
-    "torch.compile with fullgraph=True-FLUX": ("FLUX", fullgraph, "compile without fullgraph=True"),
+    **{
+        f"torch.compile with fullgraph=True-{model}": (model, fullgraph, "compile without fullgraph=True")
+        for model in MODELS
+    },
     "token merging in the attention to the text-UNet": (
         "UNet",
         merged,
@@ -233,8 +244,13 @@ REFUSED: dict[str, tuple[str, Callable[[Any], None], str]] = {
     ),
     "attention slicing-UNet": (
         "UNet",
-        lambda pipe: pipe.enable_attention_slicing(1),
+        lambda pipe: attention_slicing(pipe, {}),
         r"SlicedAttnProcessor.*AttnProcessor2_0",
+    ),
+    "long prompts in a pipeline that encodes in private (lpw)-UNet": (
+        "UNet",
+        encodes_in_private,
+        r"expected a pipeline with .encode_prompt.*use the family's ordinary pipeline",
     ),
 }
 
@@ -260,6 +276,9 @@ def test_a_whole_denoiser_that_must_be_compiled_whole_says_why_it_cannot() -> No
 
 def test_the_page_has_the_table() -> None:
     regulated = [f"::test_it_is_regulated[{name}-{model}]" for name, model in CASES]
+    regulated += [f"::test_it_is_regulated[{LOADING}-{model}]" for model in LOADED]
+    refused = [f"::test_it_is_refused[{name}]" for name in REFUSED]
     beside = [f"::test_it_is_regulated[{name}]" for name in test_embeddings_beside.IDS]
-    made = add_ons_table([*regulated, *(f"::test_it_is_refused[{name}]" for name in REFUSED), *beside])
+    missing = [f"::test_there_is_none[{name}]" for name in test_missing_add_ons.MISSING]
+    made = add_ons_table([*regulated, *refused, *beside, *missing])
     assert made in PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.add_ons, paste it there"

@@ -11,6 +11,7 @@ from compel import Compel, CompelForFlux, CompelForSD
 from torch import Tensor
 
 import tiny
+import tiny_families
 import tiny_transformers
 from add_ons import MODELS, Options
 from attnreg import AttnregError, configure, regulate
@@ -168,8 +169,21 @@ def as_long_as_it_is(pipe: Any, *_: Any) -> dict[str, Any]:
     return {"prompt_embeds": pipe.text_encoder_2(ids)[0], "pooled_prompt_embeds": pooled}
 
 
+def as_long_as_it_is_in_pixart(pipe: Any, *_: Any) -> dict[str, Any]:
+    """The same, where sd_embed has no function: the negative prompt is filled up to that length."""
+    prompt = pipe.tokenizer(LONG, return_tensors="pt")
+    length = prompt.input_ids.shape[1]
+    negative = pipe.tokenizer("a dog", padding="max_length", max_length=length, return_tensors="pt")
+    embeds, without = (pipe.text_encoder(one.input_ids, one.attention_mask)[0] for one in (prompt, negative))
+    return {
+        "prompt_embeds": embeds, "prompt_attention_mask": prompt.attention_mask, "negative_prompt": None,
+        "negative_prompt_embeds": without, "negative_prompt_attention_mask": negative.attention_mask,
+    }  # fmt: skip
+
+
 LONG_ONES: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "long prompts (sd_embed)-UNet": ("UNet", by_turns),
+    "long prompts (sd_embed)-PixArt": ("PixArt", as_long_as_it_is_in_pixart),
     "long prompts (sd_embed)-FLUX": ("FLUX", as_long_as_it_is),
     "long prompts (lpw)-UNet": ("UNet", without_marks),
     "long prompts (compel)-UNet": ("UNet", by_compel),
@@ -239,3 +253,19 @@ def test_where_several_encoders_fill_columns_the_words_are_where_the_pipeline_pu
     with regulate(pipe, config=BALANCE, prompt=PROMPT) as beside:
         assert torch.equal(draw(pipe, options, **dict(zip(names, made, strict=True))), expected)
     assert [target.tokens for target in beside.targets[0]] == [target.tokens for target in trace.targets[0]]
+
+
+def test_columns_are_counted_where_a_token_has_a_vector_of_each_of_several_layers() -> None:
+    pipe = tiny_families.FAMILIES["Krea 2"]()
+    options = tiny_families.SMALL["Krea 2"] | {"num_inference_steps": 2, "output_type": "latent"}
+    with regulate(pipe, config=BALANCE) as trace:
+        expected = draw(pipe, options, prompt=PROMPT)
+    with torch.no_grad():
+        made = pipe.encode_prompt(PROMPT, max_sequence_length=32)
+    embeddings = dict(zip(("prompt_embeds", "prompt_embeds_mask"), made, strict=True))
+    tokens = [target.tokens for target in trace.targets[0]]
+    assert max(map(max, tokens)) >= made[0].shape[-2], "there are more tokens than layers"
+    for told in ({"prompt": PROMPT}, {"targets": tokens}):
+        with regulate(pipe, config=BALANCE, **told) as beside:
+            torch.testing.assert_close(draw(pipe, options, **embeddings), expected)
+        assert [target.tokens for target in beside.targets[0]] == tokens
