@@ -121,5 +121,8 @@ def test_a_plot_has_both_sides_where_attention_was_edited() -> None:
     one = plain.plot()
     assert both.mode == one.mode == "RGB"
     assert both.height > 1.5 * one.height
+    tall = [trace.plot(tall=True), plain.plot(tall=True)]
+    assert tall[0].height > 1.5 * tall[1].height
+    assert tall[0].width == tall[1].width < one.width, "a column, whatever the number of steps"
     with pytest.raises(AttnregError, match="keeps maps"):
         Trace(("a",)).plot()

@@ -60,7 +60,7 @@ class History:
     def add_maps(self, drawing: str, sample: Sample, recipe: Recipe) -> str:
         """Save where the model looked for each word, over the steps; the file's name, empty if nothing was watched."""
         try:
-            figure = sample.trace.plot(sample.picture)
+            figure = sample.trace.plot(sample.picture, tall=True)
         except AttnregError:  # of a prompt that names nothing
             return ""
         name, png = f"seed{recipe.seed}-maps-{slug(recipe.method)}.png", io.BytesIO()

@@ -44,8 +44,8 @@ def draw_curves(
         y = low_y + (high_y - low_y) * tick / highest
         pen.line((low_x, y, high_x, y), GRID)
         pen.text((low_x - 8, y), f"{100 * tick:g} %", PALE, font, anchor="rm")
-    pen.text((low_x, bottom - 20), "step 1", PALE, font)
-    pen.text((high_x, bottom - 20), f"{curves.total}", PALE, font, anchor="ra")
+    pen.text((low_x, bottom - 22), "step 1", PALE, font)
+    pen.text((high_x, bottom - 22), f"{curves.total}", PALE, font, anchor="ra")
 
     def at(step: int, share: float) -> tuple[float, float]:
         across = step / max(curves.total - 1, 1)

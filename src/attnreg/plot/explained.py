@@ -1,4 +1,7 @@
-"""One figure of what a picture attended to: beside each picture its words' maps at some steps, and their shares."""
+"""One figure of what a picture attended to: beside each picture its words' maps at some steps, and their shares.
+
+It is wide, for a page or a slide; `plot.tall` draws the same for a narrow column.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.
     Returns:
         An RGB picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
     """
-    fonts = _Fonts(*(ImageFont.load_default(size) for size in (17, 20, 26)))
+    fonts = new_fonts()
     has_picture = any(panel.picture is not None for panel in panels)
     columns = max(len(chosen(panel.steps)) for panel in panels)
     left = MARGIN + (PICTURE + MARGIN if has_picture else 0)
@@ -70,31 +73,43 @@ def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.
     pen = ImageDraw.Draw(paper)
     for i, line in enumerate(titles):
         pen.text((MARGIN, MARGIN + 34 * i), line, INK, fonts.title)
-    hottest = [
-        max(float(panel.maps[chosen(panel.steps), word].max()) for panel in panels)
-        for word in range(len(panels[0].words))
-    ]
-    highest = max(float(panel.maps.mean((2, 3)).max()) for panel in panels)
+    hottest, highest = scales(panels)
     for panel, height in zip(panels, heights, strict=True):
         _draw_panel(paper, pen, panel, (top, left, charts), fonts, hottest, highest)
         top += height
-    _draw_scale(paper, pen, left + LABEL, top, columns * (SIDE + GAP) - GAP, fonts)
+    draw_scale(paper, pen, left + LABEL, top, columns * (SIDE + GAP) - GAP, fonts)
     for i, line in enumerate(foot):
         pen.text((MARGIN, top + 34 + LINE * i), line, PALE, fonts.small)
     return paper
 
 
-class _Fonts(NamedTuple):
+class Fonts(NamedTuple):
+    """Three sizes of one."""
+
     small: ImageFont.FreeTypeFont | ImageFont.ImageFont
     large: ImageFont.FreeTypeFont | ImageFont.ImageFont
     title: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def _heading(panel: Panel, fonts: _Fonts, width: int) -> list[str]:
+def scales(panels: Sequence[Panel], count: int = SHOWN) -> tuple[list[float], float]:
+    """The most attention that each word gets in any of so many maps that are shown, and the most in the curves."""
+    hottest = [
+        max(float(panel.maps[chosen(panel.steps, count), word].max()) for panel in panels)
+        for word in range(len(panels[0].words))
+    ]
+    return hottest, max(float(panel.maps.mean((2, 3)).max()) for panel in panels)
+
+
+def new_fonts(sizes: tuple[int, int, int] = (17, 20, 26)) -> Fonts:
+    """Pillow's own."""
+    return Fonts(*map(ImageFont.load_default, sizes))
+
+
+def _heading(panel: Panel, fonts: Fonts, width: int) -> list[str]:
     return wrapped(panel.heading, fonts.large, width - 2 * MARGIN)
 
 
-def _height(panel: Panel, fonts: _Fonts, width: int) -> int:
+def _height(panel: Panel, fonts: Fonts, width: int) -> int:
     rows = LINE + len(panel.words) * (SIDE + GAP)
     inner = max(rows, PICTURE + LINE if panel.picture is not None else 0, 200)
     return 28 * len(_heading(panel, fonts, width)) + 6 + inner + MARGIN
@@ -105,7 +120,7 @@ def _draw_panel(
     pen: ImageDraw.ImageDraw,
     panel: Panel,
     place: tuple[int, int, int],
-    fonts: _Fonts,
+    fonts: Fonts,
     hottest: Sequence[float],
     highest: float,
 ) -> None:
@@ -134,14 +149,14 @@ def _draw_panel(
                 pen.text((left + 20, y + 26 * len(lines) + 4 + 22 * i), line, ink, fonts.small)
         for column, step in enumerate(at):
             paper.paste(
-                _tile(panel.picture, panel.maps[step, row], hottest[row]), (left + LABEL + column * (SIDE + GAP), y)
+                tile(panel.picture, panel.maps[step, row], hottest[row]), (left + LABEL + column * (SIDE + GAP), y)
             )
     box = charts, top, charts + CHART, top + LINE + max(190, len(panel.words) * (SIDE + GAP) - GAP)
     curves = Curves(panel.words, panel.steps, panel.total, panel.maps.mean((2, 3)), highest)
     draw_curves(pen, curves, box, fonts.small)
 
 
-def _tile(picture: Image.Image | None, attention: Float[np.ndarray, "height width"], hottest: float) -> Image.Image:
+def tile(picture: Image.Image | None, attention: Float[np.ndarray, "height width"], hottest: float) -> Image.Image:
     """One map, over the picture if there is one, in a square."""
     rows = attention.tolist()
     if picture is not None:
@@ -155,9 +170,10 @@ def _tile(picture: Image.Image | None, attention: Float[np.ndarray, "height widt
     return tile
 
 
-def _draw_scale(paper: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, fonts: _Fonts) -> None:
+def draw_scale(paper: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, fonts: Fonts) -> None:
     """What the colours mean."""
     for i in range(120):
         pen.line((x + i, y + 4, x + i, y + 18), tuple(heat_of(i / 119)))
     text = "attention: none to the most that the word gets anywhere"
-    pen.text((x + 132, y), text, PALE, fonts.small)
+    for i, line in enumerate(wrapped(text, fonts.small, width - 132)):
+        pen.text((x + 132, y + LINE * i), line, PALE, fonts.small)

@@ -161,12 +161,13 @@ class Trace:
         """How likely each target is to be missing from an image, 0 to 1: see `trace.neglect`."""
         return self.seen(image).neglected()
 
-    def plot(self, picture: Any = None, image: int = 0) -> Any:
+    def plot(self, picture: Any = None, image: int = 0, *, tall: bool = False) -> Any:
         """A figure of where one image attended to each target over the steps.
 
         Args:
             picture: the PIL image that was drawn: maps are laid over it. `None`: they are shown alone.
             image: which one of the call.
+            tall: whether it is for a narrow column, and without the picture, which stands beside it.
 
         Returns:
             A PIL image.
@@ -175,11 +176,12 @@ class Trace:
             AttnregError: nothing was kept of that image.
         """
         from attnreg.plot.explained import figure  # PIL, for those who draw
+        from attnreg.plot.tall import tall_figure
 
-        seen = self.seen(image)
+        seen, drawn = self.seen(image), tall_figure if tall else figure
         if not seen.is_edited:
-            return figure([seen.panel("", picture)])
-        return figure(
+            return drawn([seen.panel("", picture)])
+        return drawn(
             [seen.panel("Without the edit of attention", picture, edited=False), seen.panel("With it", picture)]
         )
 
