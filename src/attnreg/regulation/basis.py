@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
@@ -11,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.types import AttnregError, Grid
+
+FAINT = 1e-12
+"""Values of a Gaussian below it are 0: beside its neighbours they are below the rounding of double precision."""
 
 
 @lru_cache(maxsize=64)
@@ -33,16 +37,44 @@ def gaussian_basis(
 
     Do not write to the tensor: it is kept. Raises `AttnregError` for an empty grid or a spacing outside (0, 1].
     """
+    # Even under `inference_mode` a normal tensor is made, for a later caller may be outside of it.
+    with torch.inference_mode(False):
+        product = einsum(*_bells(grid, spacing), "row height, column width -> row column height width")
+        # Far from its centre a Gaussian adds nothing, but products with denormal numbers take a CPU ten times as long.
+        product = torch.where(product < FAINT, 0.0, product)
+        return rearrange(product, "row column height width -> (row column) (height width)").to(device, dtype)
+
+
+class Separated(NamedTuple):
+    """The factors of `gaussian_basis`, which counts its functions row by row: `G_rc(y, x) = rows_r(y) columns_c(x)`."""
+
+    rows: Float[Tensor, "row height"]
+    columns: Float[Tensor, "column width"]
+
+
+@lru_cache(maxsize=64)
+def separated_basis(
+    grid: Grid,
+    spacing: float = 0.125,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Separated:
+    """The factors of the basis: a map is projected on them one after the other, in a fraction of the multiplications.
+
+    Do not write to the tensors: they are kept. Raises `AttnregError` as `gaussian_basis` does.
+    """
+    with torch.inference_mode(False):
+        rows, columns = (torch.where(one < FAINT, 0.0, one) for one in _bells(grid, spacing))
+        return Separated(rows.to(device, dtype), columns.to(device, dtype))
+
+
+def _bells(grid: Grid, spacing: float) -> tuple[Float[Tensor, "row height"], Float[Tensor, "column width"]]:
     if min(grid) < 1:
         raise AttnregError(f"expected a map of at least 1 x 1, got {grid.height} x {grid.width}; check the layer")
     if not 0 < spacing <= 1:
         raise AttnregError(f"expected a spacing above 0 and up to 1, got {spacing}; 0.125 is the default")
     distance = spacing * math.sqrt(grid.pixels)
-    # Even under `inference_mode` a normal tensor is made, for a later caller may be outside of it.
-    with torch.inference_mode(False):
-        rows, columns = _row_of_gaussians(grid.height, distance), _row_of_gaussians(grid.width, distance)
-        product = einsum(rows, columns, "row height, column width -> row column height width")
-        return rearrange(product, "row column height width -> (row column) (height width)").to(device, dtype)
+    return _row_of_gaussians(grid.height, distance), _row_of_gaussians(grid.width, distance)
 
 
 def _row_of_gaussians(side: int, distance: float) -> Float[Tensor, "centre side"]:
