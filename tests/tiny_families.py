@@ -7,6 +7,7 @@ import tiny_flux_like
 import tiny_mixed
 import tiny_single_stream
 import tiny_transformers
+from attnreg.attention.families import FAMILIES as KNOWN
 
 FAMILIES = (
     tiny_transformers.FAMILIES
@@ -26,3 +27,6 @@ TOGETHER = tiny_mixed.TOGETHER
 """What a pipeline needs in order to take two prompts at once."""
 SIDES = tiny_mixed.SIDES | tiny_cross.SIDES
 """Height and width that a pipeline draws which does not take every size."""
+_HAVE_STARTS = {one.name for one in KNOWN if "start" in one.kinds}
+FOLLOWED = [name for name in FAMILIES if VARIANTS.get(name, name) in _HAVE_STARTS and "image" not in SMALL[name]]
+"""Those whose starts can be followed: not beside a picture to refer to."""

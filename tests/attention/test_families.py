@@ -99,16 +99,15 @@ def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) 
         assert torch.equal(draw(), before)
 
 
-def test_the_default_says_which_method_acted(pipe: Any, draw: Callable[..., Tensor]) -> None:
+def test_the_default_says_which_method_acted(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
     with regulate(pipe) as trace:
         draw()
     (decision,) = trace.decisions
-    family, _ = family_of(pipe)
-    if "start" in family.kinds and family.negative is not None:
+    if name in tiny_families.FOLLOWED:
         assert decision.method == "best-start"
     else:
         assert decision.method == "attention-balance"
-        assert any(why in decision.reason for why in ("cannot be foreseen yet", "guides by calls of their own"))
+        assert any(why in decision.reason for why in ("cannot be foreseen yet", "a picture to refer to"))
         assert trace.regulated_steps > 0
 
 

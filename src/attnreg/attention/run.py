@@ -13,14 +13,7 @@ from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.beside import TextsBeside
 from attnreg.attention.calls.call import Call, positional
 from attnreg.attention.calls.edits import Edits
-from attnreg.attention.calls.encodings import (
-    Encoding,
-    Encodings,
-    are_denoised_apart,
-    check_caller,
-    is_negative,
-    nothing_encoded,
-)
+from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, nothing_encoded
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rewriting import Rewriting
@@ -122,14 +115,16 @@ class RegulatedRun:
         names = list(signature.parameters)
 
         def begin(*args: Any, **kwargs: Any) -> Call | None:
-            scalings = self.latents.begin_call() if self.latents else []
-            given = signature.bind(*args, **kwargs).arguments
-            if (self.probing and not self._recognised(self.probing, given)) or self.family.is_aside(given):
+            given, denoise = signature.bind(*args, **kwargs).arguments, positional(original, names[: len(args)])
+            if self.probing and not self._recognised(self.probing, given):
                 return None
+            if self.family.is_aside(given):
+                return self._further(denoise, given)
             hidden = self.family.embeddings(given)
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
             if (self.current is None or self.family.has_negative_calls) and not self._pairs(hidden):
-                return None
+                return self._further(denoise, given)
+            scalings = self.latents.begin_call() if self.latents else []
             acting, time = self._next_step()
             if not acting and self.attending.watch is None:
                 return None
@@ -139,9 +134,8 @@ class RegulatedRun:
                 if acting:
                     raise
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
-            apart = are_denoised_apart(self.family, self.waiting)
-            denoise = positional(original, names[: len(args)])
-            call = Call(denoise, self.family, given, pairs, len(self.prepared.words), apart)
+            negative = self.current and self.current.negatives(self.family, self.waiting)
+            call = Call(denoise, self.family, given, pairs, len(self.prepared.words), negative)
             if self.probing:
                 self.probing.look(call, self.prepared.words)
             if "attention" in acting:
@@ -162,7 +156,7 @@ class RegulatedRun:
         def end(call: Call | None, output: Any) -> Any:
             self.layers.end_call(self.step, last=not {"logits", "attention"} & set(self._acting(self.step + 1)))
             self.layers.acts = {}
-            if call is None:
+            if call is None or call.further:
                 return output
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.prepared.nothing is not None
@@ -172,7 +166,7 @@ class RegulatedRun:
 
         def recall(call: Call | None, *args: Any, **kwargs: Any) -> Any:
             """What the denoiser is known to return, if no layer is to change anything; else `None`."""
-            if not self.latents or not self.latents.starts or (call and self.attending.edits_now):
+            if not self.latents or not self.latents.starts or (call and not call.further and self.attending.edits_now):
                 return None
             given = call.arguments if call else signature.bind(*args, **kwargs).arguments
             output = self.latents.starts.recall(given, self.step)
@@ -205,6 +199,12 @@ class RegulatedRun:
                 self.layers.acts = {}
 
         return eagerly(forward, within=False)
+
+    def _further(self, denoise: Callable[..., Any], given: dict[str, Any]) -> Call | None:
+        """A call of the same step that is no step of its own: it is given the latents that the first one was given."""
+        if not self.latents or self.current is None:
+            return None
+        return self.latents.again(Call(denoise, self.family, given, (), len(self.prepared.words), further=True))
 
     def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
         """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""
@@ -274,7 +274,7 @@ class RegulatedRun:
             try:
                 return tuple(rows_of_images(hidden, *self.current.texts))
             except AttnregError:
-                if is_negative(hidden, self.family, self.current, self.waiting):
+                if self.current.is_for_negatives(hidden, self.family, self.waiting):
                     return ()
                 raise
         # The first call is for its prompts: what was encoded last of all that fits, if not on its own as negative ones.
@@ -288,8 +288,8 @@ class RegulatedRun:
                     self._tell(encoding)
                 if self.edits.auto and not self.edits.start:
                     why = f"what a start of {self.family.name} leads to cannot be foreseen yet"
-                    heeded = [image for image, one in enumerate(self.prepared.words) if one is not None]
-                    self.trace.decisions += [self.edits.auto.decision(image, why) for image in heeded]
+                    for image in (number for number, one in enumerate(self.prepared.words) if one is not None):
+                        self.trace.decisions.append(self.edits.auto.decision(image, why))
                 return pairs
         return tuple(rows_of_images(hidden, *self.waiting[-1].texts))
 

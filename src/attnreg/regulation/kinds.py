@@ -26,6 +26,8 @@ class EncodedText(NamedTuple):
     """The columns of the text's own tokens, without start, end and padding."""
     pooled: Float[Tensor, " pooled"] | None = None
     """The whole text in one vector, for denoisers that are given one (SDXL)."""
+    conditions: tuple[Any, ...] = ()
+    """All that the denoiser is given of the text, where it is more: masks, places, a batch of one each."""
 
 
 @runtime_checkable

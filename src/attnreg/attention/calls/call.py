@@ -28,14 +28,15 @@ class Call:
     """`(row, image)` for every row of the batch that holds an image's prompt."""
     images: int
     """How many images are drawn."""
-    guided_apart: bool = False
-    """Whether the denoiser is called once more in every step, without the prompt."""
+    negative: tuple[Any, ...] | None = None
+    """What `encode_prompt` returned of the negative prompts, where the denoiser is called once more for them."""
+    further: bool = False
+    """Whether it is that further call, of which nothing is edited but the latents."""
 
     @property
     def sample(self) -> Float[Tensor, row * latent]:
         """The scaled latents, one a row, and whatever channels the pipeline appends to them."""
-        sample: Tensor = self.arguments[self.family.sample]
-        return sample
+        return self.family.stacked(self.arguments[self.family.sample])
 
     @property
     def hidden(self) -> Any:
@@ -60,20 +61,24 @@ class Call:
         return {image: row for row, image in reversed(self.pairs)}
 
     def given(self, **arguments: Any) -> Call:
-        """The same call with other values of some arguments."""
-        return replace(self, arguments=self.arguments | arguments)
+        """The same call with other values of some arguments; latents are given as one tensor."""
+        return replace(self, arguments=self.arguments | self._listed(arguments))
+
+    def _listed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name = self.family.sample
+        return arguments | {name: self.family.listed(arguments[name])} if name in arguments else arguments
 
     def at(self, time: Tensor) -> Call:
         """The same call at another time step, told as the pipeline tells it: once, or once a row."""
         told = self.arguments[self.family.time]
         if isinstance(told, Tensor) and told.ndim > 0:
-            time = time.expand(len(told))
+            time = time.expand(told.shape)
         return self.given(**{self.family.time: self.family.told_time(time, told)})
 
     def noise(self, scheduler: Any) -> float:
         """The time step as a share of those that the model was trained with: how much noise there is."""
         told = float(torch.as_tensor(self.arguments[self.family.time]).flatten()[0])
-        return told * self.family.time_divisor / float(scheduler.config.num_train_timesteps)
+        return self.family.untold_time(told) / float(scheduler.config.num_train_timesteps)
 
     def beside(
         self, latents: Float[Tensor, row * latent], rows: Sequence[int] | None = None
@@ -82,6 +87,13 @@ class Call:
         sample = self.sample if rows is None else self.sample[list(rows)]
         axis, width = self.family.channel_axis, latents.shape[self.family.channel_axis]
         return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width)], axis)
+
+    def of_negatives(self) -> Call | None:
+        """The call for the negative prompts that follows in the same step; `None` if there is none."""
+        if self.negative is None:
+            return None
+        made = self.family.conditioned(self.negative, self.arguments)
+        return replace(self, arguments=self.family.without_prompt(self.arguments) | made, pairs=(), further=True)
 
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
@@ -133,7 +145,10 @@ class Call:
         # Masks of IP-Adapters are one an adapter, whatever the number of rows.
         given = {name: value for name, value in self.arguments.items() if name not in others}
         reduced: dict[str, Any] = mapped(given, part, whole=("ip_adapter_masks",))
-        return reduced | others
+        for name in {self.family.sample, self.family.text} & given.keys():
+            if isinstance(given[name], list):
+                reduced[name] = [given[name][row].clone() for row in rows]
+        return reduced | self._listed(others)
 
 
 def positional(denoise: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -168,16 +183,29 @@ def denoised_under(
     call: Call, rows: Sequence[int], texts: Sequence[EncodedText], sample: Tensor | None = None
 ) -> Tensor:
     """What the denoiser predicts for some rows, each under a text of its own, of other latents if they are given."""
-    hidden = torch.stack([text.embedding for text in texts]).to(call.hidden)
+    hidden: Any = [text.embedding.to(call.hidden[0]) for text in texts]
+    hidden = torch.stack(hidden) if isinstance(call.hidden, Tensor) else hidden
     others = {call.family.text: hidden} | ({} if sample is None else {call.family.sample: sample})
+    if call.family.conditions:
+        others |= call.family.conditioned(
+            [_joined(of_each) for of_each in zip(*(text.conditions for text in texts), strict=True)], call.arguments
+        )
     arguments = call.of_rows(rows, **others)
     pooled = [text.pooled for text in texts if text.pooled is not None]
-    if call.family.pooled in arguments:
+    if call.family.pooled in arguments and call.family.pooled not in others:
         arguments[call.family.pooled] = torch.stack(pooled).to(arguments[call.family.pooled])
     conditions = arguments.get("added_cond_kwargs") or {}
     if "text_embeds" in conditions:
         arguments["added_cond_kwargs"] = conditions | {"text_embeds": torch.stack(pooled).to(conditions["text_embeds"])}
-    return prediction_in(call.denoise(**arguments))
+    return call.family.stacked(prediction_in(call.denoise(**arguments)))
+
+
+def _joined(of_each: Sequence[Any]) -> Any:
+    """What was encoded of several texts, one by one, as of one batch; what is no text's own is alike in all."""
+    one = of_each[0]
+    if isinstance(one, list):
+        return [text for some in of_each for text in some]
+    return torch.cat(list(of_each)) if isinstance(one, Tensor) and len(one) == 1 else one
 
 
 def perturbed(pipe: Any) -> bool:
@@ -193,10 +221,9 @@ def denoised_alone_error(pipe: Any, method: str) -> str:
     )
 
 
-def prediction_in(output: Any) -> Tensor:
-    """The prediction in what a denoiser returned: a tuple, or an object of diffusers' own."""
-    prediction: Tensor = output[0]
-    return prediction
+def prediction_in(output: Any) -> Any:
+    """The prediction in what a denoiser returned: a tuple, or an object of diffusers' own. Mostly it is a tensor."""
+    return output[0]
 
 
 def with_prediction(output: Any, prediction: Tensor) -> Any:

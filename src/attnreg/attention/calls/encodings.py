@@ -33,6 +33,8 @@ class Encoding(NamedTuple):
     prepared: Prepared
     each: int
     """Images a prompt."""
+    result: Any = None
+    """All that was returned."""
     error: AttnregError | None = None
     """What is wrong with it, if it is drawn."""
     unheeded: tuple[str, ...] = ()
@@ -42,6 +44,25 @@ class Encoding(NamedTuple):
         """Say that those are drawn as they are."""
         for prompt in self.unheeded:
             warn_unmodified(prompt)
+
+    def negatives(self, family: Family, encodings: Sequence[Encoding]) -> tuple[Any, ...] | None:
+        """What was returned of negative prompts that are denoised in calls of their own; `None` if none are.
+
+        encodings: all that was encoded for the picture, this one among them.
+        """
+        if family.negative is None:
+            others = [one for one in encodings if one is not self]
+            return family.conditions_in(others[-1].result) if others else None
+        if not family.apart or self.texts.negative is None:
+            return None
+        return family.conditions_in(self.result, negative=True)
+
+    def is_for_negatives(self, hidden: Embeddings, family: Family, encodings: Sequence[Encoding]) -> bool:
+        """Whether a batch is of negative prompts alone, encoded on their own or with those that are drawn."""
+        if family.negative is None:
+            return any(rows_if_there(hidden, *one.texts) for one in encodings if one is not self)
+        negative = self.texts.negative
+        return family.apart and negative is not None and bool(rows_if_there(hidden, negative, None))
 
 
 class FirstPart(NamedTuple):
@@ -138,16 +159,16 @@ class Encodings:
                     raise
                 error = wrong
         if error:
-            encoding = Encoding(texts, Prepared(), 1, error)
+            encoding = Encoding(texts, Prepared(), 1, result, error)
         elif handed_back:
             each = len(texts.prompts) // len(handed_back.words)
-            encoding = Encoding(texts, handed_back.repeated(each), each)
+            encoding = Encoding(texts, handed_back.repeated(each), each, result)
         else:
             assert words is not None
             each = len(texts.prompts) // len(words)
             encode = TextEncoder(self.pipe, self.family, original, given)
             made = prepare(self.edits, texts.prompts[::each], words, encode, own=prompts is not None)
-            encoding = Encoding(texts, made.repeated(each), each, unheeded=tuple(unheeded))
+            encoding = Encoding(texts, made.repeated(each), each, result, unheeded=tuple(unheeded))
         self.known.append(encoding)
         return result, encoding
 
@@ -224,21 +245,6 @@ def check_caller(pipe: Any, family: Family, frame: Any) -> None:
             f"expected the {type(pipe).__name__} that was regulated to draw, got a copy, whose steps are "
             "not its; apply the regulation to the copy, or copy the pipeline before"
         )
-
-
-def is_negative(hidden: Embeddings, family: Family, current: Encoding, encodings: Sequence[Encoding]) -> bool:
-    """Whether a batch is of negative prompts alone: they were encoded on their own, or with those that are drawn."""
-    if family.negative is None:
-        return any(rows_if_there(hidden, *one.texts) for one in encodings if one is not current)
-    negative = current.texts.negative
-    return family.apart and negative is not None and bool(rows_if_there(hidden, negative, None))
-
-
-def are_denoised_apart(family: Family, encodings: Sequence[Encoding]) -> bool:
-    """Whether what was encoded for a picture holds negative prompts that are denoised in calls of their own."""
-    if family.negative is None:
-        return len(encodings) > 1
-    return family.apart and any(one.texts.negative is not None for one in encodings)
 
 
 def same(first: Tensor, second: Tensor) -> bool:

@@ -15,7 +15,10 @@ from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
 
-KEPT = ("device", "lora_scale", "clip_skip", "max_sequence_length", "clean_caption")
+KEPT = (
+    "device", "dtype", "lora_scale", "clip_skip", "max_sequence_length", "clean_caption", "complex_human_instruction",
+    "system_prompt", "text_encoder_out_layers", "tokenizer_max_length", "skip_text_cleaning", "return_index",
+)  # fmt: skip
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 
@@ -46,7 +49,8 @@ class TextEncoder:
             result = self.encode_prompt(prompt=text, **given)
         at = self.family.pooled_result
         pooled = result[at] if at is not None and isinstance(result, tuple) and len(result) > at else None
-        return EncodedText(self.family.texts(result).prompts[0], own, None if pooled is None else pooled[0])
+        embedding = self.family.texts(result).prompts[0]
+        return EncodedText(embedding, own, None if pooled is None else pooled[0], self.family.conditions_in(result))
 
     def others(self, text: str) -> dict[str, str]:
         """The same text for further encoders, of pipelines that ask for it."""

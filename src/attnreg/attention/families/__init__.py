@@ -12,7 +12,7 @@ from torch import nn
 from attnreg.attention.families.cross import CROSS_TRANSFORMERS
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.cross_unet import CROSS_UNETS
-from attnreg.attention.families.family import Family, TextColumns, tokenizer_in
+from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, TextColumns, tokenizer_in
 from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.likeness import closest, named
@@ -31,8 +31,21 @@ FAMILIES: tuple[Family, ...] = (
         encoders=(TextColumns(), TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer")),
     ),
     FluxOne("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
-    CrossTransformer("PixArt", "PixArtTransformer2DModel", encoders=(TextColumns(),)),
-    CrossTransformer("Sana", "SanaTransformer2DModel", encoders=(TextColumns(cut_from_the_left=True),)),
+    CrossTransformer(
+        "PixArt",
+        "PixArtTransformer2DModel",
+        encoders=(TextColumns(),),
+        kinds=LOGITS_AND_START,
+        conditions=MASKED,
+        scale="guidance_scale",
+    ),
+    CrossTransformer(
+        "Sana",
+        "SanaTransformer2DModel",
+        encoders=(TextColumns(cut_from_the_left=True),),
+        kinds=LOGITS_AND_START,
+        conditions=MASKED,
+    ),
     QwenImage(
         "Qwen-Image", "QwenImageTransformer2DModel", encoders=(TextColumns(dropped="prompt_template_encode_start_idx"),)
     ),

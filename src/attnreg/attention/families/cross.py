@@ -5,14 +5,16 @@ Models of videos draw a picture as a video of one frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, TextColumns
+from attnreg.attention.families.joint import beside_channels
 from attnreg.types import AttnregError, Grid
 
 BERT_TOKENS = 77
@@ -30,6 +32,37 @@ class HunyuanDiT(CrossTransformer):
     def is_first_part(self, given: Mapping[str, Any]) -> bool:
         """BERT is asked first, T5 by the next call."""
         return not given.get("text_encoder_index")
+
+
+@dataclass(frozen=True)
+class LuminaNext(CrossTransformer):
+    """Time rises from noise to picture, and the prediction is the other way round."""
+
+    layers: str = r"layers\.\d+\.attn2"
+    kinds: frozenset[str] = LOGITS_AND_START
+    time_divisor: float = 1000.0
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "encoder_mask")
+
+    def told_time(self, time: Tensor, like: Any) -> Tensor:
+        """It rises."""
+        return 1 - time / self.time_divisor
+
+    def untold_time(self, told: float) -> float:
+        """The time step that falls."""
+        return (1 - told) * self.time_divisor
+
+    def own(self, predicted: Any, latents: Tensor) -> Tensor:
+        """The first half, the other way round."""
+        return -super().own(predicted, latents)
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """The first three channels of a latent alone."""
+        guided = super().guided(prompted[:, :3], plain[:, :3], scale, told)
+        return torch.cat([guided, prompted[:, 3:]], 1)
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """Positions may be counted in another way from some step on."""
+        return "" if told.get("scaling_watershed", 1.0) >= 1.0 else "counts positions in another way from some step on"
 
 
 @dataclass(frozen=True)
@@ -51,6 +84,12 @@ class Wan(OneFrame):
     layers: str = r"blocks\.\d+\.attn2"
     negative: int | None = 1
     apart: bool = True
+    kinds: frozenset[str] = LOGITS_AND_START
+    conditions: tuple[str, ...] = ("encoder_hidden_states",)
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """A picture to begin the video with lies beside the latents in channels."""
+        return beside_channels(self, arguments, denoiser)
 
     def check(self, pipe: Any) -> None:
         """Raises `AttnregError` for two transformers: the steps of the second would be left out."""
@@ -65,6 +104,10 @@ class Wan(OneFrame):
 class LTX(CrossTransformer):
     """The latent is a sequence of patches, whose sides the denoiser is told."""
 
+    kinds: frozenset[str] = LOGITS_AND_START
+    channel_axis: int = 2
+    conditions: tuple[str, ...] = MASKED
+
     def grid(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> Grid:
         """As the denoiser is told; `AttnregError` if there are several frames."""
         return _of_one_frame(arguments["num_frames"], Grid(arguments["height"], arguments["width"]))
@@ -76,6 +119,14 @@ class Kandinsky5(CrossTransformer):
 
     layers: str = r"visual_transformer_blocks\.\d+\.cross_attention"
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS_AND_START
+    channel_axis: int = -1
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "text_rope_pos")
+
+    def conditioned(self, values: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the longest text's tokens stand: `encode_prompt` returns where each text begins and ends."""
+        *others, bounds = values
+        return super().conditioned([*others, torch.arange(int(bounds.diff().max()))], arguments)
 
     def grid(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> Grid:
         """The frame in patches; `AttnregError` if there are several."""
@@ -100,7 +151,7 @@ CROSS_TRANSFORMERS: tuple[Family, ...] = (
         "HunyuanDiT2DModel",
         encoders=(TextColumns(), TextColumns("text_encoder_2", "tokenizer_2", after=BERT_TOKENS)),
     ),
-    CrossTransformer("Lumina-Next", "LuminaNextDiT2DModel", layers=r"layers\.\d+\.attn2", encoders=(TextColumns(),)),
+    LuminaNext("Lumina-Next", "LuminaNextDiT2DModel", encoders=(TextColumns(),)),
     Kandinsky5(
         "Kandinsky 5",
         "Kandinsky5Transformer3DModel",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns, Texts, not_of_the_kind
+from attnreg.attention.families.family import LOGITS_AND_START, Family, Places, TextColumns, Texts, not_of_the_kind
 from attnreg.attention.families.unet import UNet
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
@@ -22,7 +22,7 @@ LOGITS = frozenset({"logits"})
 class Kolors(UNet):
     """SDXL's UNet; ChatGLM reads the prompt, whose tokenizer tells no offsets and pads on the left."""
 
-    kinds: frozenset[str] = LOGITS
+    kinds: frozenset[str] = LOGITS_AND_START
 
     def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
         """Told from Stable Diffusion by the tokenizer."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,6 +24,10 @@ class Places(NamedTuple):
     """The map that the picture's positions form, row by row."""
 
 
+LOGITS_AND_START = frozenset({"logits", "start"})
+"""Where attention logits can be edited, and what a start leads to can be followed."""
+MASKED = ("encoder_hidden_states", "encoder_attention_mask")
+"""The arguments of a denoiser that is given each text's mask beside it."""
 Embeddings = Float[Tensor, "_ _ *_"] | Sequence[Float[Tensor, "_ _"]]
 """What texts became: `(text, token, channel)`, some with a layer before the channel, or a list of `(token, channel)`
 where they differ in length."""
@@ -81,6 +86,10 @@ class Family:
     """Of the latents: where a pipeline appends what is no latent, such as a mask, behind the latent's channels."""
     time_divisor: float = 1.0
     """What the scheduler's time step is divided by before the denoiser is told it."""
+    scale: str = ""
+    """The variable of the pipeline's `__call__` that tells how strongly it guides; "": `pipe.guidance_scale` does."""
+    conditions: tuple[str, ...] = ()
+    """The denoiser's arguments that hold what `encode_prompt` returns of a text, in its order; of none it is `text`."""
     pooled: str = "pooled_projections"
     """The denoiser's argument, if it has it, that holds each prompt in one vector."""
     pooled_result: int | None = None
@@ -130,13 +139,29 @@ class Family:
 
     def told_time(self, time: Tensor, like: Any) -> Tensor:
         """A time step of the scheduler's as pipelines tell it to the denoiser, in the type of one that was told."""
-        if self.time_divisor == 1.0:
-            return time
-        return (time.to(like.dtype) if isinstance(like, Tensor) else time) / self.time_divisor
+        time = time.to(like.dtype) if isinstance(like, Tensor) else time
+        return time if self.time_divisor == 1.0 else time / self.time_divisor
 
-    def own(self, predicted: Tensor, latents: Float[Tensor, image * latent]) -> Float[Tensor, row * latent]:
-        """The part of a prediction that is of the latents: some denoisers predict more."""
-        return predicted.narrow(self.channel_axis, 0, latents.shape[self.channel_axis])
+    def untold_time(self, told: float) -> float:
+        """The scheduler's time step that the denoiser was told."""
+        return told * self.time_divisor
+
+    def stacked(self, latents: Any) -> Float[Tensor, row * latent]:
+        """Latents as the denoiser is given them, or predicts them, in one tensor."""
+        tensor: Tensor = latents
+        return tensor
+
+    def listed(self, latents: Float[Tensor, row * latent]) -> Any:
+        """Latents as the denoiser is given them."""
+        return latents
+
+    def own(self, predicted: Any, latents: Float[Tensor, image * latent]) -> Float[Tensor, row * latent]:
+        """The part of a prediction that the scheduler is given: some denoisers predict more."""
+        return self.stacked(predicted).narrow(self.channel_axis, 0, latents.shape[self.channel_axis])
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """What pipelines make of the predictions with and without the prompt; told: the variables of their call."""
+        return plain + scale * (prompted - plain)
 
     def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
         """What a call is given in one tensor with the latents, in words; "" if nothing, or channels told by scaling."""
@@ -147,6 +172,26 @@ class Family:
         if not isinstance(result, tuple):
             return Texts(result, None)
         return Texts(result[0], None if self.negative is None else result[self.negative])
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """What is unlike `guided` in the guidance of a call with these variables, in words; "" if nothing is."""
+        return ""
+
+    def conditions_in(self, result: Any, negative: bool = False) -> tuple[Any, ...]:
+        """What `encode_prompt` returned for `conditions`: of the prompts, or of the negative prompts beside them."""
+        values = result if isinstance(result, tuple) else (result,)
+        first = (self.negative or 0) if negative else 0
+        # Either the negative prompts' values follow each of the prompts', or all of them.
+        return values[first :: 2 if self.negative == 1 else 1][: len(self.conditions)]
+
+    def conditioned(self, values: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The denoiser's arguments for texts of which `encode_prompt` returned these values, in a call like another."""
+        made = dict(zip(self.conditions, values, strict=True))
+        return {name: _like(value, arguments[name]) for name, value in made.items() if name in arguments}
+
+    def without_prompt(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a call's arguments those that a further call for negative prompts is given as well."""
+        return dict(arguments)
 
     @property
     def has_negative_calls(self) -> bool:
@@ -195,6 +240,17 @@ class Family:
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""
         return False
+
+
+def of_norm(guided: Tensor, prompted: Tensor) -> Tensor:
+    """A guided prediction whose last axis is as long as that of the prediction under the prompt."""
+    ratio: Tensor = torch.norm(prompted, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
+    return guided * ratio
+
+
+def _like(value: Any, other: Any) -> Any:
+    """A value in the type, and on the device, of another one."""
+    return value.to(other) if isinstance(value, Tensor) and isinstance(other, Tensor) else value
 
 
 def tokenizer_in(held: Any) -> Any:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, not_of_the_kind
+from attnreg.attention.families.family import LOGITS_AND_START, Family, Places, not_of_the_kind, of_norm
 from attnreg.types import AttnregError, Grid
 
 
@@ -86,12 +87,16 @@ class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
 
     text_first: bool = False
-    kinds: frozenset[str] = frozenset({"logits", "start"})
+    kinds: frozenset[str] = LOGITS_AND_START
     pooled_result: int | None = 2
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Skip-layer guidance asks for one more prediction, with blocks left out, to move away from."""
         return bool(arguments.get("skip_layers"))
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """So it does in some steps."""
+        return "" if told.get("skip_guidance_layers") is None else "leaves out blocks to guide in some steps"
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,21 @@ class Flux(Joint):
 
     layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS_AND_START
+    channel_axis: int = 2
+    time_divisor: float = 1000.0
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "txt_ids")
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
+        positions = arguments[self.sample].shape[1]
+        if positions != self.picture(arguments, denoiser)[0].pixels:
+            return "a picture to refer to"
+        return beside_channels(self, arguments, denoiser)
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """An IP-Adapter may look at another picture without the prompt."""
+        return "" if told.get("negative_image_embeds") is None else "looks at another picture without the prompt"
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The positions that share the first one's number, and are as high and wide as the highest of these tell."""
@@ -107,6 +127,13 @@ class Flux(Joint):
         ids = ids[0] if ids.ndim == 3 else ids
         own = ids[ids[:, 0] == ids[0, 0]]
         return grid_of(own[:, 1:3]), len(ids)
+
+
+def beside_channels(family: Family, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+    """What lies beside the latents in channels, where a denoiser is given more of them than it predicts; else ""."""
+    config: Any = denoiser.config
+    channels = arguments[family.sample].shape[family.channel_axis]
+    return "" if channels == (getattr(config, "out_channels", None) or config.in_channels) else "a mask or a control"
 
 
 def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
@@ -122,20 +149,11 @@ def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
 
 @dataclass(frozen=True)
 class FluxOne(Flux):
-    """FLUX.1: what a start leads to can be followed, where the denoiser is given latents alone."""
+    """FLUX.1: CLIP reads the prompt as well, as a whole."""
 
-    kinds: frozenset[str] = frozenset({"logits", "start"})
     pooled_result: int | None = 1
-    channel_axis: int = 2
-    time_divisor: float = 1000.0
-
-    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
-        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
-        _, positions, channels = arguments[self.sample].shape
-        config: Any = denoiser.config
-        if positions != self.picture(arguments, denoiser)[0].pixels:
-            return "a picture to refer to"
-        return "" if channels == (config.out_channels or config.in_channels) else "a mask or a control"
+    scale: str = "true_cfg_scale"
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "txt_ids")
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,20 @@ class QwenImage(Joint):
     """The latent is a sequence of patches whose height and width `img_shapes` tells; references come behind it."""
 
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS_AND_START
+    channel_axis: int = 2
+    time_divisor: float = 1000.0
+    scale: str = "true_cfg_scale"
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "encoder_hidden_states_mask")
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """Each position keeps the length that it has under the prompt."""
+        return of_norm(super().guided(prompted, plain, scale, told), prompted)
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to follow the latents; what a ControlNet adds was made of them."""
+        grid, positions = self.picture(arguments, denoiser)
+        return "" if positions == grid.pixels else "a picture to refer to"
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The first of the shapes; `AttnregError` where several pictures are drawn, one on top of the other."""
@@ -168,6 +200,38 @@ class ZImage(Joint):
     sample: str = "x"
     text: str = "cap_feats"
     time: str = "t"
+    kinds: frozenset[str] = LOGITS_AND_START
+    time_divisor: float = 1000.0
+
+    def stacked(self, latents: Any) -> Tensor:
+        """Each has an axis of frames, of which there is one."""
+        return latents if isinstance(latents, Tensor) else torch.stack(latents).squeeze(2)
+
+    def listed(self, latents: Tensor) -> list[Tensor]:
+        """The same, one by one."""
+        return list(latents.unsqueeze(2).unbind())
+
+    def told_time(self, time: Tensor, like: Any) -> Tensor:
+        """It rises from noise to picture."""
+        return (self.time_divisor - time) / self.time_divisor
+
+    def untold_time(self, told: float) -> float:
+        """The time step that falls."""
+        return (1 - told) * self.time_divisor
+
+    def own(self, predicted: Any, latents: Tensor) -> Tensor:
+        """It is predicted the other way round."""
+        return -super().own(predicted, latents).float()
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """A scale of 0 is none."""
+        return prompted + scale * (prompted - plain)
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """It may be guided in the first steps alone, or be kept from growing."""
+        if (told.get("cfg_truncation") or 1.0) < 1.0:
+            return "guides in the first steps alone"
+        return "bounds what it guides" if told.get("cfg_normalization") else ""
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The latent in patches, and with its padding."""

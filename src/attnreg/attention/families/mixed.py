@@ -8,8 +8,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns, not_of_the_kind
-from attnreg.attention.families.joint import Joint, QwenImage, asked_by_picture, patches
+from attnreg.attention.families.family import (
+    LOGITS_AND_START,
+    MASKED,
+    Family,
+    Places,
+    TextColumns,
+    not_of_the_kind,
+    of_norm,
+)
+from attnreg.attention.families.joint import Joint, QwenImage, asked_by_picture, beside_channels, patches
 from attnreg.types import Grid
 
 
@@ -19,6 +27,8 @@ class AuraFlow(Joint):
 
     layers: str = r"(joint|single)_transformer_blocks\.\d+\.attn"
     negative: int | None = 2
+    kinds: frozenset[str] = LOGITS_AND_START
+    time_divisor: float = 1000.0
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """The picture's positions, and the text's columns behind the registers."""
@@ -37,6 +47,12 @@ class CogView(Joint):
     """The latent is an image; text comes first, with its padding on whichever side."""
 
     layers: str = r"transformer_blocks\.\d+\.attn1"
+    kinds: frozenset[str] = LOGITS_AND_START
+    conditions: tuple[str, ...] = ("encoder_hidden_states",)
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """A control lies beside the latents in channels."""
+        return beside_channels(self, arguments, denoiser)
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,30 @@ class Lumina2(Joint):
     negative: int | None = 2
     apart: bool = True
     together: bool = False
+    kinds: frozenset[str] = LOGITS_AND_START
+    time_divisor: float = 1000.0
+    conditions: tuple[str, ...] = MASKED
+
+    def told_time(self, time: Tensor, like: Any) -> Tensor:
+        """It rises from noise to picture."""
+        return 1 - time / self.time_divisor
+
+    def untold_time(self, told: float) -> float:
+        """The time step that falls."""
+        return (1 - told) * self.time_divisor
+
+    def own(self, predicted: Any, latents: Tensor) -> Tensor:
+        """It is predicted the other way round."""
+        return -super().own(predicted, latents)
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """Rows of the picture keep the length that they have under the prompt, unless that is turned off."""
+        guided = super().guided(prompted, plain, scale, told)
+        return of_norm(guided, prompted) if told.get("cfg_normalization") else guided
+
+    def guides_otherwise(self, told: Mapping[str, Any]) -> str:
+        """It may be guided in the first steps alone."""
+        return "" if told.get("cfg_trunc_ratio", 1.0) >= 1.0 else "guides in the first steps alone"
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Those of the first row."""
@@ -143,6 +183,12 @@ class Prx(Joint):
 @dataclass(frozen=True)
 class Nucleus(QwenImage):
     """The picture alone asks; keys are its own and then the text's."""
+
+    scale: str = ""
+
+    def own(self, predicted: Any, latents: Tensor) -> Tensor:
+        """It is predicted the other way round."""
+        return -super().own(predicted, latents)
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries; the text comes last among the keys."""

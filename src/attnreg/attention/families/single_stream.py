@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from attnreg.attention.families.family import Family, Places, TextColumns
+from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, Places, TextColumns
 from attnreg.attention.families.joint import Joint, asked_by_picture, grid_of
 from attnreg.types import AttnregError, Grid
 
@@ -18,6 +20,14 @@ class Krea2(Joint):
     """Every token has an embedding of several layers; `position_ids` are the text's and then the picture's."""
 
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS_AND_START
+    channel_axis: int = 2
+    time_divisor: float = 1000.0
+    conditions: tuple[str, ...] = MASKED
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """A scale of 0 is none."""
+        return prompted + scale * (prompted - plain)
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The positions behind the text's."""
@@ -33,6 +43,15 @@ class ErnieImage(Joint):
     text_first: bool = False
     text: str = "text_bth"
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS_AND_START
+    conditions: tuple[str, ...] = ("text_bth",)
+
+    def conditioned(self, values: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The texts filled up, and how long they are."""
+        (texts,) = values
+        lengths = torch.tensor([len(text) for text in texts])
+        filled = super().conditioned([pad_sequence(texts, batch_first=True)], arguments)
+        return filled | {"text_lens": lengths.to(arguments["text_lens"])}
 
     def embeddings(self, arguments: Mapping[str, Any]) -> list[Tensor]:
         """Each without what it was filled up with."""

@@ -12,9 +12,12 @@ from torch import Tensor
 from attnreg.attention.calls.call import Call, denoised_alone_error, perturbed
 from attnreg.attention.families import family_of
 from attnreg.attention.layers.skipping import skips_error
+from attnreg.attention.lookahead.guidance import Guidance
 from attnreg.attention.lookahead.noise_schedule import is_known
 
 INSTEAD = "a method that edits attention"
+OF_CONTROLS = ("block_controlnet_hidden_states", "controlnet_block_samples", "controlnet_single_block_samples")
+"""Arguments of transformers that a ControlNet makes of the latents; of UNets `Controls` knows them."""
 
 
 class Hindrance(NamedTuple):
@@ -74,8 +77,14 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
         yield Hindrance(
             "the run begins from a picture, which other noise would wipe out",
             f"expected a run that begins with noise alone, at time step {float(first):g}, got one that "
-            f"begins from a picture, at {float(began) * call.family.time_divisor:g}; other noise would wipe it out: "
+            f"begins from a picture, at {call.family.untold_time(float(began)):g}; other noise would wipe it out: "
             f"choose {INSTEAD}",
+        )
+    if any(call.arguments.get(one) is not None for one in OF_CONTROLS):
+        yield Hindrance(
+            f"{name} gives the denoiser what a ControlNet made of other latents",
+            f"expected a denoiser that is given latents alone, got {name} with a ControlNet, which cannot be asked "
+            f"anew there; choose {INSTEAD}",
         )
     if beside := call.family.beside_latents(call.arguments, getattr(pipe, call.family.denoiser)):
         yield Hindrance(
@@ -83,17 +92,21 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
             f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
             f"choose {INSTEAD}",
         )
-    if call.guided_apart:
-        yield Hindrance(
-            f"{name} guides by calls of their own",
-            f"expected guidance within one call of the denoiser, got {name}, which asks it once more without the "
-            f"prompt; turn that guidance off (true_cfg_scale=1) or choose {INSTEAD}",
-        )
     if not call.guided_plainly:
         yield Hindrance(f"{name} does not guide in the plain way", call.guidance_error)
-    if call.rows_without_prompt and not hasattr(pipe, "guidance_scale"):
+    if not call.rows_without_prompt and call.negative is None:
+        return
+    guidance = Guidance(pipe, call.family)
+    if guidance.scale is None:
         yield Hindrance(
-            f"{name} does not tell its guidance_scale",
-            f"expected a pipeline that tells its guidance_scale, got {name}, whose starts cannot be followed: "
+            f"{name} does not tell its {guidance.name}",
+            f"expected a pipeline that tells its {guidance.name}, got {name}, whose starts cannot be followed: "
             f"choose {INSTEAD}",
+        )
+    if own_way := call.family.guides_otherwise(guidance.told):
+        yield Hindrance(
+            f"{name} {own_way}",
+            f"expected guidance by the prediction without the prompt, alike in all steps, got {name}, which "
+            f"{own_way}; leave that out, or choose "
+            f"{INSTEAD}",
         )

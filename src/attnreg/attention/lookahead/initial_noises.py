@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -153,10 +154,16 @@ class InitialNoises:
         sample = call.beside(noisy.to(call.sample), [row])
         given = call.at(time)
         errors: list[float] = []
-        for first in range(0, len(texts), AT_ONCE):
-            some = texts[first : first + AT_ONCE]
+        for some in _at_once(texts):
             count = len(some)
             predicted = denoised_under(given, [row] * count, some, torch.cat([sample] * count))
             restored, _ = parts_of(scheduler, call.family.own(predicted, clean), torch.cat([noisy] * count), time)
             errors += (restored - clean).square().flatten(1).sum(1).tolist()
         return tuple(errors)
+
+
+def _at_once(texts: Sequence[EncodedText]) -> Iterator[Sequence[EncodedText]]:
+    """Texts that can be read in one pass, in their order: not too many, and equally long."""
+    for _, alike in groupby(texts, lambda text: len(text.embedding)):
+        some = list(alike)
+        yield from (some[first : first + AT_ONCE] for first in range(0, len(some), AT_ONCE))

@@ -54,6 +54,8 @@ class MovedLatents:
         self.scalings: list[_Scaling] = []
         self.moved: tuple[Latents, Latents] | None = None
         """Before and after, until the scheduler has taken the step."""
+        self.samples: tuple[Tensor, Tensor] | None = None
+        """What the denoiser was given in this step, and is given instead."""
         self.spared: set[int] = set()
         """Images whose start needs no help."""
         self.controls.forget()
@@ -87,8 +89,14 @@ class MovedLatents:
     def begin_call(self) -> list[_Scaling]:
         """What was scaled for this call of the denoiser; the next one's begins."""
         scalings, self.scalings = self.scalings, []
-        self.moved = None
+        self.moved = self.samples = None
         return scalings
+
+    def again(self, call: Call) -> Call | None:
+        """A further call in the same step, given the same latents as the first one; `None` if these were its own."""
+        if self.samples is None or not _same(call.sample, self.samples[0]):
+            return None
+        return call.given(**{call.family.sample: self.samples[1]})
 
     def exchange(
         self,
@@ -136,8 +144,9 @@ class MovedLatents:
         if torch.equal(after, before):
             return call
         self.moved = before, after
-        sample = scaled(torch.cat([after] * (len(given) // call.images))).to(call.sample)
-        return self.controls.attached(call).given(**{call.family.sample: call.beside(sample)})
+        sample = call.beside(scaled(torch.cat([after] * (len(given) // call.images))).to(call.sample))
+        self.samples = call.sample, sample
+        return self.controls.attached(call).given(**{call.family.sample: sample})
 
     def _move(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from attnreg.attention.calls.call import Call
+from attnreg.attention.families.family import Places
 from attnreg.attention.layers.acting import Action, Layers
 from attnreg.attention.layers.catch import map_of, scaled_logits
 from attnreg.attention.layers.correction import attend_noting
@@ -82,17 +84,17 @@ class MapRecorder:
         Of each layer over the text alone, of whatever size, without a graph; needs no `ready`. beside: what other
         layers do meanwhile.
         """
-        acts = {name: act._replace(only_looks=True) for name, act in self._acts(call).items()}
+        here = replace(call, arguments=arguments)
+        acts = {name: act._replace(only_looks=True) for name, act in self._acts(here).items()}
         with self.layers.acting({**(beside or {}), **acts}):
             seen, output = self._pass(call, arguments, rows)
-        grids = {name: self.grids.get(name) or map_of(seen[name].shape[1], call.latent) for name in self.text}
-        if odd := [name for name, grid in grids.items() if grid is None]:
-            raise AttnregError(
-                f"layers: expected maps that are the latent halved some times, got another size in {', '.join(odd)}; "
-                "choose other layers"
-            )
-        means = [(seen[name] / self.heads[name], grid) for name, grid in grids.items() if grid]
+        grids = {name: self.grids.get(name) or self._grid(here, name, seen[name]) for name in self.text}
+        means = [(seen[name] / self.heads[name], grid) for name, grid in grids.items()]
         return output, [[Maps(maps[place], None, grid) for maps, grid in means] for place in range(len(rows))]
+
+    def _grid(self, call: Call, name: str, seen: Float[Tensor, "row pixel key"]) -> Grid:
+        """Of a layer over the text alone."""
+        return call.family.places(name, call.arguments, self.denoiser, *seen.shape[1:]).grid
 
     def _acts(self, call: Call) -> dict[str, Action]:
         keys = call.family.keys(call.arguments)
@@ -169,13 +171,25 @@ class MapRecorder:
         self, call: Call, name: str, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         """The model's own attention over text and picture; what the picture's positions give to the text is noted."""
-        places = call.family.places(name, call.arguments, self.denoiser, query.shape[-2], key.shape[-2])
-        text = slice(places.text, places.text + call.hidden.shape[-2])
         assert self.rows is not None
-        output, noted = attend_noting(self.rows, places.queries, text, query, key, value, *args, **kwargs)
+        sizes, tokens = (query.shape[-2], key.shape[-2]), call.family.tokens(call.arguments)
+        of_rows = call.family.places_of_rows(self.rows, name, call.arguments, self.denoiser, *sizes)
+        found: list[Tensor] = []
+        for places, rows in _by_place(self.rows, of_rows):
+            text = slice(places.text, places.text + tokens)
+            output, noted = attend_noting(rows, places.queries, text, query, key, value, *args, **kwargs)
+            found.append(noted)
         if self.seen is not None:
-            self.seen[name], self.heads[name], self.grids[name] = noted, query.shape[1], places.grid
+            self.seen[name], self.heads[name], self.grids[name] = torch.cat(found), query.shape[1], of_rows[0].grid
         return output
+
+
+def _by_place(rows: Sequence[int], places: Sequence[Places]) -> Iterator[tuple[Places, Sequence[int]]]:
+    """Where picture and text lie, and in which rows: mostly it is the same in all, else a row at a time."""
+    if all(one is places[0] for one in places):
+        yield places[0], rows
+    else:
+        yield from ((place, [row]) for place, row in zip(places, rows, strict=True))
 
 
 def _computed_again(module: nn.Module, *inputs: Any) -> Any:

@@ -19,7 +19,9 @@ KINDS = ("epsilon", "v_prediction", "sample")
 
 def is_flow(scheduler: Any) -> bool:
     """Whether a scheduler's latents lie on straight lines from picture to noise, whose velocity the model predicts."""
-    return type(scheduler).__name__.startswith("FlowMatch")
+    return type(scheduler).__name__.startswith("FlowMatch") or (
+        scheduler.config.get("prediction_type") == "flow_prediction" and bool(scheduler.config.get("use_flow_sigmas"))
+    )
 
 
 def is_known(scheduler: Any) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attnreg.attention.attending import Words
 from attnreg.attention.calls.call import Call, contained, prediction_in
 from attnreg.attention.layers.unchanged import Unchanged
+from attnreg.attention.lookahead.guidance import Guidance
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
 from attnreg.attention.watching import Group, Watch, grouped
@@ -118,9 +119,12 @@ class LookAhead:
         words: Words = (),
     ) -> None:
         self.pipe, self.look, self.call, self.scaled = pipe, look, call, scaled
+        self.without = call.of_negatives()
+        """The pipeline's further call in every step, if it guides by one."""
         self.watch, self.words = watch, words
         """What the pipeline need not compute again it cannot see again: it is noted here, of every image's words."""
         self.times: Tensor = pipe.scheduler.timesteps
+        self.guidance = Guidance(pipe, call.family)
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
 
@@ -176,13 +180,10 @@ class LookAhead:
             predicted = family.own(prediction_in(output), latents)
             guided = predicted[prompted]
             if plain:
-                prompted_alone = guided
-                guided = predicted[plain] + float(self.pipe.guidance_scale) * (guided - predicted[plain])
-                if rescale := float(getattr(self.pipe, "guidance_rescale", 0.0)):
-                    # Seconds to load, of a pipeline that has loaded it or its like.
-                    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-
-                    guided = rescale_noise_cfg(guided, prompted_alone, guidance_rescale=rescale)
+                guided = self.guidance(guided, predicted[plain])
+            elif self.without:
+                asked.append(self._asked_without(sample, time, batch, asked))
+                guided = self.guidance(guided, family.own(prediction_in(asked[-1].output), latents)[prompted])
             if after is None:
                 clean, _ = parts_of(self.pipe.scheduler, guided, own, time)
                 return Trajectory(clean, maps, asked)
@@ -191,6 +192,15 @@ class LookAhead:
                 return None
             state = stepped
         raise AssertionError("no stops")
+
+    def _asked_without(self, sample: Tensor, time: Tensor, batch: Sequence[int], asked: list[Asked]) -> Asked:
+        """The call without the prompt that follows one with it; asked: all before it, of both kinds in turn."""
+        assert self.without is not None
+        family = self.call.family
+        arguments = self.without.at(time).of_rows(batch, **{family.sample: sample})
+        output = self.without.denoise(**contained(arguments))
+        before = asked[1].given if len(asked) > 1 else arguments
+        return Asked(before | {name: arguments[name] for name in (family.sample, family.time)}, output, [])
 
     def _groups(self, rows: Sequence[int], places: Sequence[int]) -> list[Group]:
         """The rows of a part of the batch, at their places in it."""
