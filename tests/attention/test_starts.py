@@ -509,7 +509,7 @@ def test_perturbed_attention_is_refused() -> None:
 @pytest.mark.parametrize(
     "scheduler",
     [
-        DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        DPMSolverMultistepScheduler(prediction_type="flow_prediction"),  # without the noise levels of flow matching
         EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction", use_karras_sigmas=True),
     ],
     ids=lambda one: type(one).__name__,
