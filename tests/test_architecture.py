@@ -18,8 +18,8 @@ CORE = ("types", *WORDS, "regulation")
 """Tensors and words: no pipeline, no picture, no file."""
 DOORS = ("shown", "limits", "errors", "reading", "writing", "spreadsheet", "seeds")
 """What comes from outside, and what goes there."""
-TOOLS = (*DOORS, "account", "devices", "models", "png", "recipe", "retelling", "plot", "report")
-LOWER = (*CORE, "trace", "attention", "methods", "watching", "sampling")
+TOOLS = (*DOORS, "account", "devices", "models", "png", "presets", "recipe", "retelling", "plot", "report")
+LOWER = (*CORE, "trace", "attention", "methods", "watching", "passes", "sampling")
 JUDGING = ("measure", "records", "statistics", "significance")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -51,9 +51,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "attention": (*CORE, "trace"),
     "methods": ("errors", *CORE),
     "watching": ("types", "attention", "models"),
+    "passes": ("attention", "models"),
     "sampling": (*CORE, "trace", "attention", "methods", "models", "watching"),
     "catalogue": LOWER,
     "account": ("types", "trace"),
+    "presets": DOORS,
     "retelling": (*DOORS, "types", "methods", "recipe"),
     "evaluation": (*LOWER, *TOOLS, *JUDGING),
     "studio": (*LOWER, *TOOLS, *JUDGING),

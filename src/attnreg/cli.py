@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 import attnreg.commands.distances  # adds distances to bench
-import attnreg.commands.report  # noqa: F401  (adds report, table, export and import to bench)
+import attnreg.commands.report
+import attnreg.commands.tune  # noqa: F401  (adds tune to bench)
 from attnreg.commands.app import app
 from attnreg.commands.bench import bench
 from attnreg.commands.compare import compare
@@ -80,23 +81,31 @@ def cli(context: click.Context, debug: bool) -> None:
     metavar="NAME=VALUE",
     help="a setting of the method: see attnreg methods NAME; repeat it",
 )
+@click.option(
+    "--preset",
+    default="",
+    metavar="NAME",
+    help="settings chosen for this model, such as tuned, or a file of bench tune",
+)
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="one picture a seed: 0, 0-3 or 1,5,9")
 @drawing_options
 @click.option("--alone", is_flag=True, help="draw the regulated pictures only: no unmodified ones, no sheet")
 def generate(
     prompt: str, targets: Sequence[str], no_adjectives: bool, settings: dict[str, str], seeds: list[int], out: Path,
-    alone: bool, method: str, **options: Any,
+    alone: bool, method: str, preset: str, **options: Any,
 ) -> None:  # fmt: skip
     """Draw PROMPT, unmodified and regulated side by side.
 
     Every picture is a PNG that carries its own recipe: `attnreg rerun PICTURE.png` draws it again.
     """
     studio = _studio()
+    from attnreg.presets import settings_of_preset
     from attnreg.sampling import read_settings
 
+    chosen = settings_of_preset(preset, method, options["model"]) if preset else {}
     session = studio.Session.open(
         prompt, targets=list(targets) or None, adjectives=not no_adjectives, method=method,
-        settings=read_settings(method, settings), **options,
+        settings={**chosen, **read_settings(method, settings)}, preset=preset, **options,
     )  # fmt: skip
     for target in session.targets:
         tell(f"target: {target}")

@@ -40,6 +40,8 @@ class Recipe:
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
     """The method's settings that differ from its defaults."""
+    preset: str = ""
+    """The preset that they are from, for the reader; drawing again takes the settings as they stand here."""
     targets: list[Any] | None = None
     """As asked for; `None`: found automatically."""
     adjectives: bool = True

@@ -29,3 +29,5 @@ class Record:
     """Peak memory of the device while drawing; of the process on a CPU; `None` where it cannot be told."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """"judge/score" -> value, such as "pocket/all things"; NaN never occurs: what was not judged is absent."""
+    passes: int | None = None
+    """Forward passes of the denoiser, a row of its batch each, a backward pass counting two; `None`: not counted."""

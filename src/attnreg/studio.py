@@ -98,7 +98,7 @@ class Session:
         options = {
             name: getattr(recipe, name)
             for name in (
-                "model", "settings", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
+                "model", "settings", "preset", "targets", "adjectives", "steps", "guidance_scale", "negative_prompt",
                 "height", "width", "scheduler", "dtype", "family",
             )
         }  # fmt: skip
@@ -137,7 +137,7 @@ class Session:
     def columns(self, beside_unmodified: bool) -> list[tuple[Edit | None, Recipe]]:
         """What is drawn of every seed: the regulated picture, by wish after the unmodified one."""
         regulated = [(self.edit, self.recipe)]
-        unmodified = (None, replace(self.recipe, method=UNMODIFIED, settings={}, chosen=[]))
+        unmodified = (None, replace(self.recipe, method=UNMODIFIED, settings={}, preset="", chosen=[]))
         return [unmodified, *regulated] if beside_unmodified and self.edit else regulated
 
     def pictures(

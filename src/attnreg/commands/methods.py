@@ -7,6 +7,8 @@ import click
 from attnreg.commands.parameters import MethodName
 from attnreg.commands.terminal import tell
 from attnreg.methods import METHODS
+from attnreg.methods.setting import written
+from attnreg.presets import bundled, presets_of
 
 
 @click.command()
@@ -21,6 +23,7 @@ def methods(name: str | None) -> None:
     for part in name.split("+"):
         _tell(part)
         _settings(part)
+        _presets(part)
 
 
 def _tell(name: str) -> None:
@@ -47,3 +50,13 @@ def _settings(name: str) -> None:
     lines.indent()
     lines.write_dl([(f"{one.name}={one.written}", one.help) for one in settings.values()], col_max=40)
     tell(lines.getvalue(), nl=False)
+
+
+def _presets(name: str) -> None:
+    for model in bundled():
+        for preset, settings in presets_of(name, model).items():
+            tell(f"    --preset {preset}, chosen for {model}: {_spelled(settings)}")
+
+
+def _spelled(settings: dict[str, object]) -> str:
+    return " ".join(f"{name}={written(value)}" for name, value in settings.items()) or "the published settings"

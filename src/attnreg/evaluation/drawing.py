@@ -19,6 +19,7 @@ from attnreg.evaluation.tasks import Drawn, Maps
 from attnreg.models.about import about
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.models.quiet import quiet_libraries
+from attnreg.passes import counted
 from attnreg.sampling import generate
 from attnreg.trace import Trace
 
@@ -55,12 +56,13 @@ def draw(pipe: Any, cell: Cell, options: Mapping[str, Any], maps: bool = False) 
     edit = edit_of(cell.method)
     device = torch.device(getattr(pipe, "device", "cpu"))
     begin_peak(device)
-    sample = generate(pipe, cell.prompt, edit, seed=cell.seed, maps=maps and edit is not None, **options)
+    with counted(pipe) as passes:
+        sample = generate(pipe, cell.prompt, edit, seed=cell.seed, maps=maps and edit is not None, **options)
     peak = peak_bytes(device)
     # A run compares attention without and with an edit of it: where there was none, there is nothing to compare.
     attention = sample.trace.attention() if sample.trace.records else []
     kept = plain_maps(sample.trace) if maps else None
-    return Drawn(png_of(sample.picture), sample.seconds, peak, attention[0] if attention else {}, kept)
+    return Drawn(png_of(sample.picture), sample.seconds, peak, attention[0] if attention else {}, kept, passes.count)
 
 
 def plain_maps(trace: Trace) -> Maps:

@@ -179,6 +179,8 @@ class Ledger:
             if drawn.maps is not None:
                 told = json.dumps(drawn.maps, separators=(",", ":"))
                 self.connection.execute("REPLACE INTO maps VALUES (?, ?, ?, ?, ?, ?)", (*cell, sha, told))
+            if drawn.passes is not None:
+                self.connection.execute("REPLACE INTO passes VALUES (?, ?, ?, ?, ?, ?)", (*cell, sha, drawn.passes))
             self._let_go(json.dumps(cell))
         self._put_back()
         return sha

@@ -43,6 +43,8 @@ TABLES = {
     # Where attention lay, of pictures for which that was asked: target -> rows of positions without and with the edit,
     # as JSON. Like a verdict, void for another picture than the present one.
     "maps": f"({CELL}, picture TEXT NOT NULL, maps TEXT NOT NULL, PRIMARY KEY ({KEY}))",
+    # Passes of the denoiser that a picture took, where they were counted; void for another picture, as maps are.
+    "passes": f"({CELL}, picture TEXT NOT NULL, passes INTEGER NOT NULL, PRIMARY KEY ({KEY})) WITHOUT ROWID",
     # What a method could not draw, and why.
     "failures": f"({CELL}, error TEXT NOT NULL, PRIMARY KEY ({KEY})) WITHOUT ROWID",
     # What a judge said of one picture, and of which: a verdict on another picture than the present one is void.
@@ -51,7 +53,7 @@ TABLES = {
     # Who works on what, and until when that holds unless renewed (seconds of the epoch).
     "claims": "(task TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
 }
-LATER = ("maps",)
+LATER = ("maps", "passes")
 """Tables that runs of this version made by an earlier release lack. Who only reads does without them."""
 
 

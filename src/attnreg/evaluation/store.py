@@ -81,9 +81,13 @@ class Store:
             ):
                 given = scores.setdefault(Cell(*cell), {})
                 given.update({f"{judge}/{name}": _number(value) for name, value in _read(told).items()})
+            column, beside = "NULL", ""
+            if has_table(connection, "passes"):  # else drawn by a release that counted none
+                column, beside = "passes", "LEFT JOIN passes USING (prompt, seed, method, model, picture)"
             rows = connection.execute(
-                "SELECT prompt, seed, method, model, picture, seconds, peak_bytes, body FROM wanted "
-                "JOIN drawings USING (prompt, seed, method, model) JOIN prompts ON text = prompt ORDER BY wanted.place"
+                f"SELECT prompt, seed, method, model, picture, seconds, peak_bytes, body, {column} "
+                "FROM wanted JOIN drawings USING (prompt, seed, method, model) JOIN prompts ON text = prompt "
+                f"{beside} ORDER BY wanted.place"
             )
             return [
                 Record(
@@ -95,9 +99,10 @@ class Store:
                     picture=picture,
                     seconds=_number(seconds),
                     peak_bytes=peak if peak is None else int(_number(peak)),
+                    passes=passes if passes is None else int(_number(passes)),
                     scores=scores.get(Cell(prompt, seed, method, model), {}),
                 )
-                for prompt, seed, method, model, picture, seconds, peak, body in rows
+                for prompt, seed, method, model, picture, seconds, peak, body, passes in rows
             ]
 
     def prompts(self) -> list[Prompt]:

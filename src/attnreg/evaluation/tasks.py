@@ -26,6 +26,8 @@ class Drawn:
     """Target -> mean attention without and with the edit; empty if nothing was regulated."""
     maps: Maps | None = None
     """`None` if not asked for; empty if the method edits no logits, so that there are none."""
+    passes: int | None = None
+    """Of the denoiser, as `attnreg.passes` counts them; `None` where nobody counted."""
 
 
 @dataclass(frozen=True)

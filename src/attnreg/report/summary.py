@@ -31,6 +31,8 @@ class Row:
     distance: Interval | None
     peak_bytes: int | None
     """The highest of the pictures."""
+    passes: float | None = None
+    """Of the denoiser, mean of the pictures of which they were counted."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def summarise(
                 extra=None if method == UNMODIFIED else extra_time(drawn, baseline, resamples),
                 distance=_distance(drawn, method, distance, resamples),
                 peak_bytes=max((record.peak_bytes for record in drawn if record.peak_bytes is not None), default=None),
+                passes=fmean(counted) if (counted := [r.passes for r in drawn if r.passes is not None]) else None,
             )
         )
     others = []

@@ -44,6 +44,7 @@ def numbers(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
             "distance_name": summary.distance,
             **_interval("distance", row.distance),
             "peak_bytes": row.peak_bytes,
+            "passes": row.passes,
         }
         for summary in summaries
         for other in summary.scores
@@ -60,6 +61,7 @@ def record_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         {
             "prompt": r.prompt, "category": r.category, "seed": r.seed, "method": r.method, "model": r.model,
             "picture": r.picture, "seconds": r.seconds, "peak_bytes": r.peak_bytes,
+            "passes": r.passes,
             **{name: r.scores.get(name) for name in names},
         }
         for r in records
@@ -124,7 +126,9 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
     points = f", {unit.of_difference}" if unit.of_difference else ""
     heads = ["method", summary.score, f"difference to {UNMODIFIED}{points} (95 % interval)", "p (Holm)"]
     heads += ["gained / lost"] if summary.yes_no else []
-    heads += ["win / tie / loss", "seconds", "extra time"] + (["distance"] if summary.distance else [])
+    passes = any(row.passes is not None for row in summary.rows)
+    heads += ["win / tie / loss", "seconds", "extra time", *(["passes"] if passes else [])]
+    heads += ["distance"] if summary.distance else []
 
     most = max(row.pictures for row in summary.rows)
 
@@ -145,6 +149,7 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
         else:
             told += ["", "", *([""] if summary.yes_no else []), ""]
         told += [seconds(row.seconds), f"{EXTRA.difference(row.extra.value)} %" if row.extra else ""]
+        told += ([""] if row.passes is None else [f"{row.passes:.0f}"]) if passes else []
         return told + ([distance.bare(row.distance.value) if row.distance else ""] if summary.distance else [])
 
     return [spell(head) for head in heads], [[spell(cell) for cell in cells(row)] for row in summary.rows]
