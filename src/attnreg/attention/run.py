@@ -124,12 +124,17 @@ class RegulatedRun:
         def begin(*args: Any, **kwargs: Any) -> Call | None:
             scalings = self.latents.begin_call() if self.latents else []
             given = signature.bind(*args, **kwargs).arguments
-            if (self.probing and not self._recognised(self.probing, given)) or self.family.is_aside(given):
+            if self.probing and not self._recognised(self.probing, given):
                 return None
+            denoise = positional(original, names[: len(args)])
             hidden = self.family.embeddings(given)
+            if self.family.is_aside(given):
+                return self._beside(Call(denoise, self.family, given, (), 0))
             # The first call tells what is drawn. One for the negative prompt alone is no step of its own.
             if (self.current is None or self.family.has_negative_calls) and not self._pairs(hidden):
-                return None
+                return self._beside(Call(denoise, self.family, given, (), 0))
+            if self.latents:
+                self.latents.began = True
             acting, time = self._next_step()
             if not acting and self.attending.watch is None:
                 return None
@@ -140,7 +145,6 @@ class RegulatedRun:
                     raise
                 return None  # a callback may write to the embeddings once no edit needs them: nothing is seen then
             apart = are_denoised_apart(self.family, self.waiting)
-            denoise = positional(original, names[: len(args)])
             call = Call(denoise, self.family, given, pairs, len(self.prepared.words), apart)
             if self.probing:
                 self.probing.look(call, self.prepared.words)
@@ -162,7 +166,7 @@ class RegulatedRun:
         def end(call: Call | None, output: Any) -> Any:
             self.layers.end_call(self.step, last=not {"logits", "attention"} & set(self._acting(self.step + 1)))
             self.layers.acts = {}
-            if call is None:
+            if call is None or not call.pairs:
                 return output
             if self.edits.prediction is not None and "prediction" in self._acting(self.step):
                 assert self.prepared.nothing is not None
@@ -205,6 +209,12 @@ class RegulatedRun:
                 self.layers.acts = {}
 
         return eagerly(forward, within=False)
+
+    def _beside(self, call: Call) -> Call | None:
+        """A call of a step beside the one for the prompts: of the latents that were moved there; `None`: as it is."""
+        if not self.latents:
+            return None
+        return self.latents.beside(call, self.current is not None and "latent" in self._acting(self.step + 1))
 
     def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
         """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""

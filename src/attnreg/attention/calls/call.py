@@ -34,8 +34,8 @@ class Call:
     @property
     def sample(self) -> Float[Tensor, row * latent]:
         """The scaled latents, one a row, and whatever channels the pipeline appends to them."""
-        sample: Tensor = self.arguments[self.family.sample]
-        return sample
+        told: Any = self.arguments[self.family.sample]
+        return torch.stack(told) if isinstance(told, list) else told
 
     @property
     def hidden(self) -> Any:
@@ -63,6 +63,11 @@ class Call:
         """The same call with other values of some arguments."""
         return replace(self, arguments=self.arguments | arguments)
 
+    def of_latents(self, sample: Float[Tensor, row * latent]) -> dict[str, Any]:
+        """Other latents in the place of the call's, told as the pipeline tells them: a tensor, or a list of rows."""
+        name = self.family.sample
+        return {name: list(sample) if isinstance(self.arguments[name], list) else sample}
+
     def at(self, time: Tensor) -> Call:
         """The same call at another time step, told as the pipeline tells it: once, or once a row."""
         told = self.arguments[self.family.time]
@@ -81,7 +86,10 @@ class Call:
         """Latents of some rows, of all if none are named, with the channels that the pipeline appends to those rows."""
         sample = self.sample if rows is None else self.sample[list(rows)]
         axis, width = self.family.channel_axis, latents.shape[self.family.channel_axis]
-        return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width)], axis)
+        if width == sample.shape[axis]:
+            return latents
+        # A copy: made in inference mode, a tensor cannot be kept for a backward pass.
+        return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width).clone()], axis)
 
     def run(self) -> Any:
         """What the denoiser returns. It may empty the lists that it is given: they are not the call's own."""
@@ -120,7 +128,7 @@ class Call:
         """The arguments of a call for some rows alone, and other values for some of them.
 
         Whatever has the batch's number of rows is reduced to these: conditions, residuals, time steps. What is a list,
-        a tuple or a dictionary is looked into.
+        a tuple or a dictionary is looked into; lists of latents and of texts hold one a row.
         """
         at = torch.tensor(list(rows), device=self.sample.device)
         batch = len(self.sample)
@@ -132,8 +140,13 @@ class Call:
 
         # Masks of IP-Adapters are one an adapter, whatever the number of rows.
         given = {name: value for name, value in self.arguments.items() if name not in others}
+        listed = {
+            name: [given[name][row].clone() for row in rows]
+            for name in (self.family.sample, self.family.text, *self.family.further)
+            if isinstance(given.get(name), list)
+        }
         reduced: dict[str, Any] = mapped(given, part, whole=("ip_adapter_masks",))
-        return reduced | others
+        return reduced | listed | others
 
 
 def positional(denoise: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -169,7 +182,7 @@ def denoised_under(
 ) -> Tensor:
     """What the denoiser predicts for some rows, each under a text of its own, of other latents if they are given."""
     hidden = torch.stack([text.embedding for text in texts]).to(call.hidden)
-    others = {call.family.text: hidden} | ({} if sample is None else {call.family.sample: sample})
+    others = {call.family.text: hidden} | ({} if sample is None else call.of_latents(sample))
     arguments = call.of_rows(rows, **others)
     pooled = [text.pooled for text in texts if text.pooled is not None]
     if call.family.pooled in arguments:

@@ -11,6 +11,13 @@ from torch import Tensor, nn
 
 from attnreg.types import AttnregError, Grid, Queries
 
+LATENT = "latent"
+BY_SELF_ATTENTION = "latent by self-attention"
+"""The latent, moved by what the picture gives to itself as well."""
+
+
+LOGITS = frozenset({"logits"})
+
 
 class Places(NamedTuple):
     """Where the picture and the text lie in one layer's attention call."""
@@ -87,13 +94,17 @@ class Family:
     """Which value that `encode_prompt` returns is the prompts in one vector each."""
     encoders: tuple[TextColumns, ...] = ()
     """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
-    kinds: frozenset[str] = frozenset({"logits"})
+    kinds: frozenset[str] = frozenset({"logits", LATENT})
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""
     negative: int | None = 1
     """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
     apart: bool = False
     """Whether negative prompts that are encoded with the others are denoised on their own."""
-
+    checkpoints: bool = False
+    """Whether activations are computed anew by the model's own gradient checkpointing; else whole blocks are run again
+    from outside: under their own, some transformers leave out masks."""
+    sees_itself: bool = False
+    """Whether the picture attends to itself in the very calls in which it looks at text."""
     together: bool = False
     """Whether one softmax is over text and picture, and all of the text fills the same columns in every row.
 
@@ -171,7 +182,7 @@ class Family:
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
-        return int(arguments[self.text].shape[-2])
+        return sum(int(arguments[name].shape[-2]) for name in (self.text, *self.further))
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Where picture and text lie in a layer's attention call of so many queries and keys.
@@ -191,6 +202,10 @@ class Family:
     ) -> list[Places]:
         """The same of some rows of the batch: in a few families texts of another length move what lies behind them."""
         return [self.places(layer, arguments, denoiser, queries, keys)] * len(rows)
+
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """Where the picture's positions stand among the keys of such a call; `None` if they do not."""
+        return None
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""

@@ -13,7 +13,7 @@ from typing import Any
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, not_of_the_kind
+from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family, Places, not_of_the_kind
 from attnreg.types import AttnregError, Grid
 
 
@@ -26,6 +26,8 @@ class Joint(Family):
     text_first: bool = True
     """Whether the text's tokens come before the picture's."""
     together: bool = True
+    sees_itself: bool = True
+    kinds: frozenset[str] = frozenset({"logits", LATENT, BY_SELF_ATTENTION})
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module attends over text and picture together."""
@@ -62,6 +64,14 @@ class Joint(Family):
         first = text if self.text_first else 0
         return Places(slice(first, first + grid.pixels), 0 if self.text_first else pictures, grid)
 
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """In the same order as the queries; where the picture alone asks, before or behind the text."""
+        assert isinstance(places.queries, slice)
+        if keys == queries:
+            return places.queries
+        start = 0 if places.text else keys - queries
+        return slice(start + places.queries.start, start + places.queries.stop)
+
 
 def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
     """The patches of a latent image, as high and wide as the denoiser's configuration says."""
@@ -86,7 +96,7 @@ class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
 
     text_first: bool = False
-    kinds: frozenset[str] = frozenset({"logits", "start"})
+    kinds: frozenset[str] = frozenset({"logits", "start", LATENT, BY_SELF_ATTENTION})
     pooled_result: int | None = 2
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
@@ -108,6 +118,11 @@ class Flux(Joint):
         own = ids[ids[:, 0] == ids[0, 0]]
         return grid_of(own[:, 1:3]), len(ids)
 
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to are in the sequence of the latents."""
+        alone = arguments[self.sample].shape[1] == self.picture(arguments, denoiser)[0].pixels
+        return "" if alone else "a picture to refer to"
+
 
 def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
     """The map that the rows and columns of a picture's positions form; `AttnregError` if they form none."""
@@ -124,17 +139,17 @@ def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
 class FluxOne(Flux):
     """FLUX.1: what a start leads to can be followed, where the denoiser is given latents alone."""
 
-    kinds: frozenset[str] = frozenset({"logits", "start"})
+    kinds: frozenset[str] = frozenset({"logits", "start", LATENT, BY_SELF_ATTENTION})
     pooled_result: int | None = 1
     channel_axis: int = 2
     time_divisor: float = 1000.0
 
     def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
-        """Pictures to refer to follow the latents, masks and controls lie beside them in channels."""
-        _, positions, channels = arguments[self.sample].shape
+        """Masks and controls lie beside the latents in channels."""
+        if beside := super().beside_latents(arguments, denoiser):
+            return beside
+        channels = arguments[self.sample].shape[2]
         config: Any = denoiser.config
-        if positions != self.picture(arguments, denoiser)[0].pixels:
-            return "a picture to refer to"
         return "" if channels == (config.out_channels or config.in_channels) else "a mask or a control"
 
 
@@ -157,6 +172,11 @@ class QwenImage(Joint):
         if frames != 1:
             raise AttnregError(f"expected one frame, got {frames}; videos cannot be regulated yet")
         return Grid(height, width), int(arguments[self.sample].shape[1])
+
+    def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
+        """Pictures to refer to are in the sequence of the latents."""
+        grid, pictures = self.picture(arguments, denoiser)
+        return "" if pictures == grid.pixels else "a picture to refer to"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns, not_of_the_kind
+from attnreg.attention.families.family import LOGITS, Family, Places, TextColumns, not_of_the_kind
 from attnreg.attention.families.joint import Joint, QwenImage, asked_by_picture, patches
 from attnreg.types import Grid
 
@@ -83,6 +83,10 @@ class Lumina2(Joint):
     apart: bool = True
     together: bool = False
 
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """Those of the longest text, without padding."""
+        return int(arguments["encoder_attention_mask"].sum(1).max())
+
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Those of the first row."""
         return self.places_of_rows([0], layer, arguments, denoiser, queries, keys)[0]
@@ -111,6 +115,7 @@ class HiDream(Joint):
 
     layers: str = r"(double|single)_stream_blocks\.\d+\.block\.attn1"
     text_first: bool = False
+    kinds: frozenset[str] = LOGITS  # one image cannot be asked about alone: layers come first in Llama's embeddings
     text: str = "encoder_hidden_states_t5"
     time: str = "timesteps"
     pooled: str = "pooled_embeds"

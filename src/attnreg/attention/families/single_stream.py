@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns
+from attnreg.attention.families.family import LOGITS, Family, Places, TextColumns
 from attnreg.attention.families.joint import Joint, asked_by_picture, grid_of
 from attnreg.types import AttnregError, Grid
 
@@ -55,6 +55,7 @@ class Ideogram4(Joint):
 
     layers: str = r"layers\.\d+\.attention"
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS  # the second model would be given other latents
     image_indicator: int = 2
     """What `indicator` holds at the picture's places."""
 

@@ -46,6 +46,12 @@ def of_latents(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
             f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
             f"this pipeline arranges its batch in a way that is not known: choose {INSTEAD}",
         )
+    if beside := call.family.beside_latents(call.arguments, denoiser):
+        return Hindrance(
+            f"{name} gives the denoiser {beside} beside the latents",
+            f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
+            f"choose {INSTEAD}",
+        )
     return None
 
 
@@ -75,12 +81,6 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
             "the run begins from a picture, which other noise would wipe out",
             f"expected a run that begins with noise alone, at time step {float(first):g}, got one that "
             f"begins from a picture, at {float(began) * call.family.time_divisor:g}; other noise would wipe it out: "
-            f"choose {INSTEAD}",
-        )
-    if beside := call.family.beside_latents(call.arguments, getattr(pipe, call.family.denoiser)):
-        yield Hindrance(
-            f"{name} gives the denoiser {beside} beside the latents",
-            f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
             f"choose {INSTEAD}",
         )
     if call.guided_apart:
