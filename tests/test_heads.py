@@ -60,6 +60,7 @@ def test_words_of_several_pieces():
         ("Blue Umbrella", ("▁Blue", "▁Umb", "rella"), (1, 2), ((0,),)),
         ("blue umbrella", ("blue", "umb", "##rella"), (1, 2), ((0,),)),
         ("blue umbrella", ("blue", "Ġumbrella"), (1,), ((0,),)),
+        ("blue umbrella", ("blue</w>", "umbrella</w>", "▁blue", "▁umb", "rella"), (1, 3, 4), ((0, 2),)),
     ],
 )
 def test_other_tokenizers(text, pieces, noun, modifiers):

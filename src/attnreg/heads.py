@@ -50,20 +50,23 @@ def parts_of(target: Target, prompt: str = "") -> Parts:
 def _columns_of_words(words: Sequence[Word], target: Target) -> dict[Word, tuple[int, ...]]:
     """The columns of those of the words that the target's pieces spell, in order; none if pieces are left over.
 
+    Two encoders, each with columns of its own, spell them once more.
     CLIP ends a word with `</w>`, T5 and byte-level tokenizers begin one with a sign, WordPiece goes on with `##`: what
     is left are letters, and the words themselves say where one ends. ("t-shirt" is three words to CLIP.)
     """
     found: dict[Word, tuple[int, ...]] = {}
     spelled = [_plain(re.sub(r"^(##|[▁Ġ])|</w>$", "", piece)) for piece in target.pieces]
-    at = 0
-    for word in words:
-        wanted, end, letters = _plain(word.text), at, ""
-        while letters != wanted and end < len(spelled) and wanted.startswith(letters + spelled[end]):
-            letters += spelled[end]
-            end += 1
-        if letters == wanted:
-            found[word] = target.tokens[at:end]
-            at = end
+    at, before = 0, -1
+    while before < at < len(spelled):
+        before = at
+        for word in words:
+            wanted, end, letters = _plain(word.text), at, ""
+            while letters != wanted and end < len(spelled) and wanted.startswith(letters + spelled[end]):
+                letters += spelled[end]
+                end += 1
+            if letters == wanted:
+                found[word] = found.get(word, ()) + target.tokens[at:end]
+                at = end
     return found if at == len(target.tokens) else {}
 
 

@@ -46,7 +46,7 @@ def test_which_columns_compete(start, end, padding, competing):
     columns = PromptColumns(((2,),), start, end)
     sharp = sharpened(torch.full((1, 8), 1 / 8), columns, padding)
     assert sharp[0].nonzero().flatten().tolist() == competing
-    assert word_columns(columns, 8) == (0 if start is None else 1, 8 if end is None else end)
+    assert word_columns(columns, 8) == range(0 if start is None else 1, 8 if end is None else end)
 
 
 def test_a_distribution_of_nothing_is_even():
@@ -61,3 +61,13 @@ def test_a_map_without_gradient_trouble():
     maps = maps_of(sharpened(cross, PromptColumns(((2,), (1,)), 0, 5)), [(2,), (1,)], Grid(2, 2))
     distributions(smoothed(maps)).log().sum().backward()
     assert torch.isfinite(cross.grad).all()
+
+
+def test_words_that_are_told_compete_alone():
+    """Whatever stands around them, and padding or not; a column that is named without being a word is one of them."""
+    cross = torch.rand(6, 9, dtype=torch.float64)
+    columns = PromptColumns(((2,), (8,)), words=(1, 2, 5))
+    for padding in (True, False):
+        sharp = sharpened(cross, columns, padding)
+        torch.testing.assert_close(sharp[:, [1, 2, 5, 8]], (100 * cross[:, [1, 2, 5, 8]]).softmax(-1))
+        assert not sharp[:, [0, 3, 4, 6, 7]].any()

@@ -99,7 +99,9 @@ class Installation:
         image = beside(self.family, self.denoiser, list(text)) if edits.attention else {}
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}
         seen = select_layers(self.family, self.denoiser, edits.latent.layers) if edits.latent else {}
-        seen_image = beside(self.family, self.denoiser, list(seen)) if edits.latent and edits.latent.needs_self else {}
+        needs_self = edits.latent is not None and edits.latent.needs_self
+        apart = needs_self and not self.family.sees_itself
+        seen_image = beside(self.family, self.denoiser, list(seen)) if apart else {}
         begun = select_layers(self.family, self.denoiser, edits.start.layers) if edits.start else {}
         watches = maps or edits.start is not None
         self.looks_at = edit.layers if isinstance(edit, Unedited) else ("auto",)
@@ -111,7 +113,10 @@ class Installation:
         attending = Attending(self.family, self.denoiser, edits, text, image, every, watch, self.trace)
         self.latents = None
         if edits.latent or edits.start:
-            look = MapRecorder(self.denoiser, self.layers, tuple(seen), tuple(seen_image)) if edits.latent else None
+            look = None
+            if edits.latent:
+                own = needs_self and not apart
+                look = MapRecorder(self.denoiser, self.layers, tuple(seen), tuple(seen_image), own)
             starts = None
             if edits.start:
                 beside_it = MapRecorder(self.denoiser, self.layers, tuple(begun), ())

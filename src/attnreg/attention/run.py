@@ -202,9 +202,10 @@ class RegulatedRun:
 
     def _further(self, denoise: Callable[..., Any], given: dict[str, Any]) -> Call | None:
         """A call of the same step that is no step of its own: it is given the latents that the first one was given."""
-        if not self.latents or self.current is None:
+        if not self.latents:
             return None
-        return self.latents.again(Call(denoise, self.family, given, (), len(self.prepared.words), further=True))
+        moves = self.current is not None and "latent" in self._acting(self.step + 1)
+        return self.latents.beside(Call(denoise, self.family, given, (), 0, further=True), moves)
 
     def _recognised(self, probing: Probing, given: dict[str, Any]) -> bool:
         """Whether a call of the denoiser is for a prompt; the family then knows the names of its arguments."""

@@ -24,7 +24,7 @@ FURTHEST = 1e-3
 STEADY = 1e-3
 """Adam's epsilon, as published: elements with small gradients move less."""
 
-Latent = Float[Tensor, "channel height width"]
+Latent = Float[Tensor, "*latent"]
 
 
 class Tried(NamedTuple):

@@ -29,15 +29,16 @@ class SynGen(LatentSettings):
     def aim(self, maps: Maps, words: PromptWords, step: int, total: int, memory: dict[str, Any]) -> Aim:
         """The loss over all pairs of the prompt; 0 if it has none."""
         parts = [parts_of(target, words.prompt) for target in words.targets]
-        first, last = word_columns(words.columns, maps.cross.shape[-1])
-        return Aim(syntactic_loss(maps.cross, parts, range(first, last)))
+        return Aim(syntactic_loss(maps.cross, parts, word_columns(words.columns, maps.cross.shape[-1])))
 
     def pace(self, step: int, total: int) -> float:
         """Always the full step size."""
         return 1.0
 
 
-def syntactic_loss(cross: Float[Tensor, "pixel token"], parts: Sequence[Parts], tokens: range) -> Float[Tensor, ""]:
+def syntactic_loss(
+    cross: Float[Tensor, "pixel token"], parts: Sequence[Parts], tokens: Sequence[int]
+) -> Float[Tensor, ""]:
     """The loss of `SynGen`, for phrases that lie among the `tokens` of the prompt's own words."""
     loss = cross.new_zeros(())
     distances = symmetric_divergences(cross)

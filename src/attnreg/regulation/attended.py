@@ -36,19 +36,23 @@ def sharpened(
     """`M = softmax(100 A)` over the words of the prompt; 0 at the columns left out, so that columns keep their numbers.
 
     padding: whether end-of-text and padding compete as well, all but the very last column: so the public code for
-    Stable Diffusion 1 (its `1:-1`). Else the words alone compete.
+    Stable Diffusion 1 (its `1:-1`). Else the words alone compete. They always do where `columns.words` tells them:
+    there padding is masked, and would count as much as a word that nothing looks at, or it fills hundreds of columns.
     """
     tokens = cross.shape[-1]
-    first, last = word_columns(columns, tokens)
-    if padding:
-        last = max(last, tokens - 1)
-    return F.pad((SHARPNESS * cross[:, first:last]).softmax(-1), (first, tokens - last))
+    competing = word_columns(columns, tokens)
+    if padding and isinstance(competing, range):
+        competing = range(competing.start, max(competing.stop, tokens - 1))
+    at = torch.tensor(competing, device=cross.device)
+    return cross.new_zeros(cross.shape).index_copy(1, at, (SHARPNESS * cross[:, at]).softmax(-1))
 
 
-def word_columns(columns: PromptColumns, tokens: int) -> tuple[int, int]:
-    """The first column of the prompt's own words, and the first one behind them."""
+def word_columns(columns: PromptColumns, tokens: int) -> range | tuple[int, ...]:
+    """The columns of the prompt's own words, among so many tokens."""
+    if columns.words is not None:
+        return tuple(sorted({*columns.words, *(column for target in columns.targets for column in target)}))
     first = 0 if columns.start_of_text is None else columns.start_of_text + 1
-    return first, tokens if columns.end_of_text is None else columns.end_of_text
+    return range(first, tokens if columns.end_of_text is None else columns.end_of_text)
 
 
 def maps_of(

@@ -27,6 +27,9 @@ class PromptColumns:
     """The column of the start token; `None` where the text encoder has none."""
     end_of_text: int | None = None
     """The column of the first end-of-text token; `None` where the text encoder has none."""
+    words: tuple[int, ...] | None = None
+    """The columns of all of the prompt's own words, where templates, marks and padding may stand on any side of them;
+    `None`: those between the start token and the end."""
 
     def __post_init__(self) -> None:
         columns = [column for target in self.targets for column in target]
@@ -121,16 +124,19 @@ class Maps:
     """What one image's positions attend to in one call of the denoiser, with the autograd graph behind it."""
 
     cross: Float[Tensor, "pixel token"]
-    """Cross-attention probabilities in float32, mean over the heads and over the layers of one map size."""
+    """What each position gives to the text's columns, in float32, mean over the heads and over the layers of one map
+    size. Where text and picture share one softmax: divided by what it gives to all of the text, so that it sums to 1
+    there as well. (Of the maps that a start leads to it is the share itself.)"""
     own: Float[Tensor, "pixel pixel"] | None
-    """Self-attention, the mean over the self-attention layers of the same map size; `None` unless asked for."""
+    """Self-attention, the mean over the self-attention layers of the same map size; `None` unless asked for. Where text
+    and picture share one softmax: the picture's part of it, divided by its sum."""
     grid: Grid
 
 
 class LatentUpdated(NamedTuple):
     """A latent after an update, and what the update did."""
 
-    latent: Float[Tensor, "channel height width"]
+    latent: Float[Tensor, "*latent"]
     """The very latent that was given, if nothing was to be changed."""
     loss_before: float | None = None
     loss_after: float | None = None
@@ -161,7 +167,7 @@ class LatentEdit(Protocol):
 
     def update(
         self,
-        latent: Float[Tensor, "channel height width"],
+        latent: Float[Tensor, "*latent"],
         see: Callable[[Tensor], Maps],
         words: PromptWords,
         step: int,

@@ -21,6 +21,7 @@ from attnreg.regulation.settings import EditSettings, number, numbers, setting, 
 from attnreg.types import AttnregError
 
 See = Callable[[Tensor], Maps]
+COMPETES = "whether end-of-text and padding compete with the words in the maps; in transformers they never do"
 
 
 class Aim(NamedTuple):
@@ -45,7 +46,7 @@ class Evaluation(NamedTuple):
 
     aim: Aim
     loss: float
-    gradient: Float[Tensor, "channel height width"] | None
+    gradient: Float[Tensor, "*latent"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class LatentSettings(EditSettings, ABC):
 
     def update(
         self,
-        latent: Float[Tensor, "channel height width"],
+        latent: Float[Tensor, "*latent"],
         see: See,
         words: PromptWords,
         step: int,
@@ -104,7 +105,7 @@ class LatentSettings(EditSettings, ABC):
 
     def look(
         self,
-        latent: Float[Tensor, "channel height width"],
+        latent: Float[Tensor, "*latent"],
         see: See,
         words: PromptWords,
         step: int,
@@ -155,7 +156,7 @@ class RefinedSettings(LatentSettings, ABC):
         numbers(0.0, 1.0),
         "what each target's map must reach, peak or total variation, at the start and after 1/5, 2/5 ... of the steps",
     )
-    padding: bool = setting(True, yes_or_no, "whether end-of-text and padding compete with the words in the maps")
+    padding: bool = setting(True, yes_or_no, COMPETES)
 
     def refinement(self, step: int, total: int) -> Refinement | None:
         """Until the threshold that is due."""

@@ -122,7 +122,7 @@ def _with_marks(words: PromptWords, where: Encoded) -> PromptWords:
     """CLIP's start token comes first, and its end-of-text token behind the words."""
     last = max(column for column, span in enumerate(where.spans) if span is not None)
     end = last + 1 if last + 1 < len(where.spans) else None
-    return replace(words, columns=replace(words.columns, start_of_text=0, end_of_text=end))
+    return replace(words, columns=replace(words.columns, start_of_text=0, end_of_text=end, words=None))
 
 
 def words_at(targets: Any, embeddings: Embeddings) -> list[PromptWords | None] | None:

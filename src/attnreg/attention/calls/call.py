@@ -86,7 +86,10 @@ class Call:
         """Latents of some rows, of all if none are named, with the channels that the pipeline appends to those rows."""
         sample = self.sample if rows is None else self.sample[list(rows)]
         axis, width = self.family.channel_axis, latents.shape[self.family.channel_axis]
-        return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width)], axis)
+        if width == sample.shape[axis]:
+            return latents
+        # A copy: made in inference mode, a tensor cannot be kept for a backward pass.
+        return torch.cat([latents, sample.narrow(axis, width, sample.shape[axis] - width).clone()], axis)
 
     def of_negatives(self) -> Call | None:
         """The call for the negative prompts that follows in the same step; `None` if there is none."""
@@ -132,7 +135,7 @@ class Call:
         """The arguments of a call for some rows alone, and other values for some of them.
 
         Whatever has the batch's number of rows is reduced to these: conditions, residuals, time steps. What is a list,
-        a tuple or a dictionary is looked into.
+        a tuple or a dictionary is looked into; lists of latents and of texts hold one a row.
         """
         at = torch.tensor(list(rows), device=self.sample.device)
         batch = len(self.sample)
@@ -144,11 +147,13 @@ class Call:
 
         # Masks of IP-Adapters are one an adapter, whatever the number of rows.
         given = {name: value for name, value in self.arguments.items() if name not in others}
+        listed = {
+            name: [given[name][row].clone() for row in rows]
+            for name in (self.family.sample, self.family.text, *self.family.further)
+            if isinstance(given.get(name), list)
+        }
         reduced: dict[str, Any] = mapped(given, part, whole=("ip_adapter_masks",))
-        for name in {self.family.sample, self.family.text} & given.keys():
-            if isinstance(given[name], list):
-                reduced[name] = [given[name][row].clone() for row in rows]
-        return reduced | self._listed(others)
+        return reduced | listed | self._listed(others)
 
 
 def positional(denoise: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:

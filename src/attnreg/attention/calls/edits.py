@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attnreg.attention.families.family import Family
+from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit, TextEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
@@ -80,7 +80,7 @@ def edits_for(family: Family, edits: Edits) -> Edits:
     if edits.auto and "start" not in family.kinds:
         edits = replace(edits, start=None)
     for kind, edit in edits.acting.items():
-        kind = "probabilities" if isinstance(edit, ProbabilityEdit) else kind
+        kind = _in_detail(kind, edit)
         if edit.strength and kind not in family.kinds:
             raise AttnregError(
                 f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
@@ -94,6 +94,13 @@ def edits_for(family: Family, edits: Edits) -> Edits:
             "the text lies elsewhere in each row; choose attention-balance"
         )
     return edits
+
+
+def _in_detail(kind: str, edit: Any) -> str:
+    """The part that an edit changes, as families tell which of them can be edited."""
+    if isinstance(edit, ProbabilityEdit):
+        return "probabilities"
+    return BY_SELF_ATTENTION if kind == LATENT and edit.needs_self else kind
 
 
 def edits_of(config: Any) -> Edits:

@@ -69,7 +69,9 @@ def words_received(
             words.append(None)
             continue
         found = targets_in(prompt, named, adjectives)
-        words.append(PromptWords(PromptColumns(tuple(target.tokens for target in found)), found, prompt.prompt))
+        own = tuple(column for column, span in enumerate(prompt.spans) if span is not None)
+        columns = PromptColumns(tuple(target.tokens for target in found), words=own)
+        words.append(PromptWords(columns, found, prompt.prompt))
     return words
 
 

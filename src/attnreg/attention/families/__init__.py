@@ -12,7 +12,7 @@ from torch import nn
 from attnreg.attention.families.cross import CROSS_TRANSFORMERS
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.cross_unet import CROSS_UNETS
-from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, TextColumns, tokenizer_in
+from attnreg.attention.families.family import MASKED, STARTED, Family, TextColumns, tokenizer_in
 from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.likeness import closest, named
@@ -35,7 +35,7 @@ FAMILIES: tuple[Family, ...] = (
         "PixArt",
         "PixArtTransformer2DModel",
         encoders=(TextColumns(),),
-        kinds=LOGITS_AND_START,
+        kinds=STARTED,
         conditions=MASKED,
         scale="guidance_scale",
     ),
@@ -43,7 +43,7 @@ FAMILIES: tuple[Family, ...] = (
         "Sana",
         "SanaTransformer2DModel",
         encoders=(TextColumns(cut_from_the_left=True),),
-        kinds=LOGITS_AND_START,
+        kinds=STARTED,
         conditions=MASKED,
     ),
     QwenImage(

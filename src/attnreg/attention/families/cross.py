@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, TextColumns
+from attnreg.attention.families.family import MASKED, STARTED, Family, TextColumns
 from attnreg.attention.families.joint import beside_channels
 from attnreg.types import AttnregError, Grid
 
@@ -39,7 +39,7 @@ class LuminaNext(CrossTransformer):
     """Time rises from noise to picture, and the prediction is the other way round."""
 
     layers: str = r"layers\.\d+\.attn2"
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = STARTED
     time_divisor: float = 1000.0
     conditions: tuple[str, ...] = ("encoder_hidden_states", "encoder_mask")
 
@@ -84,7 +84,7 @@ class Wan(OneFrame):
     layers: str = r"blocks\.\d+\.attn2"
     negative: int | None = 1
     apart: bool = True
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = STARTED
     conditions: tuple[str, ...] = ("encoder_hidden_states",)
 
     def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
@@ -104,7 +104,7 @@ class Wan(OneFrame):
 class LTX(CrossTransformer):
     """The latent is a sequence of patches, whose sides the denoiser is told."""
 
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = STARTED
     channel_axis: int = 2
     conditions: tuple[str, ...] = MASKED
 
@@ -119,7 +119,7 @@ class Kandinsky5(CrossTransformer):
 
     layers: str = r"visual_transformer_blocks\.\d+\.cross_attention"
     negative: int | None = None
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = STARTED
     channel_axis: int = -1
     conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "text_rope_pos")
 

@@ -10,19 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import LOGITS_AND_START, Family, Places, TextColumns, Texts, not_of_the_kind
+from attnreg.attention.families.family import (
+    EDITED,
+    LOGITS,
+    STARTED,
+    Family,
+    Places,
+    TextColumns,
+    Texts,
+    not_of_the_kind,
+)
 from attnreg.attention.families.unet import UNet
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
-
-LOGITS = frozenset({"logits"})
 
 
 @dataclass(frozen=True)
 class Kolors(UNet):
     """SDXL's UNet; ChatGLM reads the prompt, whose tokenizer tells no offsets and pads on the left."""
 
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = STARTED
 
     def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
         """Told from Stable Diffusion by the tokenizer."""
@@ -34,7 +41,7 @@ class Kolors(UNet):
 class DeepFloydIF(UNet):
     """Layers that look at the text's tokens and, behind them, at the picture's own positions, in one call."""
 
-    kinds: frozenset[str] = LOGITS
+    kinds: frozenset[str] = EDITED
     together: bool = True
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnAddedKVProcessor2_0())"
 
@@ -67,7 +74,7 @@ def _has_added_text(config: Any) -> bool:
 class Kandinsky3(UNet):
     """In every block the first attention is over the picture, all others are over the text."""
 
-    kinds: frozenset[str] = LOGITS
+    kinds: frozenset[str] = EDITED
     side: int = 128
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:

@@ -12,6 +12,13 @@ from torch import Tensor, nn
 
 from attnreg.types import AttnregError, Grid, Queries
 
+LATENT = "latent"
+BY_SELF_ATTENTION = "latent by self-attention"
+"""The latent, moved by what the picture gives to itself as well."""
+
+
+LOGITS = frozenset({"logits"})
+
 
 class Places(NamedTuple):
     """Where the picture and the text lie in one layer's attention call."""
@@ -24,7 +31,9 @@ class Places(NamedTuple):
     """The map that the picture's positions form, row by row."""
 
 
-LOGITS_AND_START = frozenset({"logits", "start"})
+EDITED = frozenset({"logits", LATENT})
+"""What is edited in most families."""
+STARTED = EDITED | {"start"}
 """Where attention logits can be edited, and what a start leads to can be followed."""
 MASKED = ("encoder_hidden_states", "encoder_attention_mask")
 """The arguments of a denoiser that is given each text's mask beside it."""
@@ -96,13 +105,17 @@ class Family:
     """Which value that `encode_prompt` returns is the prompts in one vector each."""
     encoders: tuple[TextColumns, ...] = ()
     """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
-    kinds: frozenset[str] = frozenset({"logits"})
+    kinds: frozenset[str] = EDITED
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""
     negative: int | None = 1
     """Which value that `encode_prompt` returns is the negative prompts'; `None`: they are encoded on their own."""
     apart: bool = False
     """Whether negative prompts that are encoded with the others are denoised on their own."""
-
+    checkpoints: bool = False
+    """Whether activations are computed anew by the model's own gradient checkpointing; else whole blocks are run again
+    from outside: under their own, some transformers leave out masks."""
+    sees_itself: bool = False
+    """Whether the picture attends to itself in the very calls in which it looks at text."""
     together: bool = False
     """Whether one softmax is over text and picture, and all of the text fills the same columns in every row.
 
@@ -216,7 +229,7 @@ class Family:
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """How many columns the text fills among the keys."""
-        return int(arguments[self.text].shape[-2])
+        return sum(int(arguments[name].shape[-2]) for name in (self.text, *self.further))
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Where picture and text lie in a layer's attention call of so many queries and keys.
@@ -236,6 +249,10 @@ class Family:
     ) -> list[Places]:
         """The same of some rows of the batch: in a few families texts of another length move what lies behind them."""
         return [self.places(layer, arguments, denoiser, queries, keys)] * len(rows)
+
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """Where the picture's positions stand among the keys of such a call; `None` if they do not."""
+        return None
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import Family, TextColumns
-from attnreg.attention.families.joint import Flux
+from attnreg.attention.families.joint import JOINT, Flux
 from attnreg.types import Grid
 
 
@@ -95,7 +95,7 @@ FLUX_LIKE: tuple[Family, ...] = (
         "BriaFiboTransformer2DModel",
         encoders=(TextColumns(),),
         negative=1,
-        kinds=frozenset({"logits"}),
+        kinds=JOINT,
         conditions=(),
     ),
     Flux(

@@ -14,8 +14,11 @@ import torch
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import LOGITS_AND_START, Family, Places, not_of_the_kind, of_norm
+from attnreg.attention.families.family import BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
 from attnreg.types import AttnregError, Grid
+
+JOINT = EDITED | {BY_SELF_ATTENTION}
+JOINT_STARTED = JOINT | {"start"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Joint(Family):
     text_first: bool = True
     """Whether the text's tokens come before the picture's."""
     together: bool = True
+    sees_itself: bool = True
+    kinds: frozenset[str] = JOINT
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module attends over text and picture together."""
@@ -63,6 +68,14 @@ class Joint(Family):
         first = text if self.text_first else 0
         return Places(slice(first, first + grid.pixels), 0 if self.text_first else pictures, grid)
 
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """In the same order as the queries; where the picture alone asks, before or behind the text."""
+        assert isinstance(places.queries, slice)
+        if keys == queries:
+            return places.queries
+        start = 0 if places.text else keys - queries
+        return slice(start + places.queries.start, start + places.queries.stop)
+
 
 def patches(latent: Tensor, denoiser: nn.Module) -> Grid:
     """The patches of a latent image, as high and wide as the denoiser's configuration says."""
@@ -87,7 +100,7 @@ class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
 
     text_first: bool = False
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     pooled_result: int | None = 2
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
@@ -105,7 +118,7 @@ class Flux(Joint):
 
     layers: str = r"(single_)?transformer_blocks\.\d+\.attn"
     negative: int | None = None
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     channel_axis: int = 2
     time_divisor: float = 1000.0
     conditions: tuple[str, ...] = ("encoder_hidden_states", "txt_ids")
@@ -161,7 +174,7 @@ class QwenImage(Joint):
     """The latent is a sequence of patches whose height and width `img_shapes` tells; references come behind it."""
 
     negative: int | None = None
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     channel_axis: int = 2
     time_divisor: float = 1000.0
     scale: str = "true_cfg_scale"
@@ -200,7 +213,7 @@ class ZImage(Joint):
     sample: str = "x"
     text: str = "cap_feats"
     time: str = "t"
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     time_divisor: float = 1000.0
 
     def stacked(self, latents: Any) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import (
-    LOGITS_AND_START,
+    LOGITS,
     MASKED,
     Family,
     Places,
@@ -17,7 +17,7 @@ from attnreg.attention.families.family import (
     not_of_the_kind,
     of_norm,
 )
-from attnreg.attention.families.joint import Joint, QwenImage, asked_by_picture, beside_channels, patches
+from attnreg.attention.families.joint import JOINT_STARTED, Joint, QwenImage, asked_by_picture, beside_channels, patches
 from attnreg.types import Grid
 
 
@@ -27,7 +27,7 @@ class AuraFlow(Joint):
 
     layers: str = r"(joint|single)_transformer_blocks\.\d+\.attn"
     negative: int | None = 2
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     time_divisor: float = 1000.0
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
@@ -47,7 +47,7 @@ class CogView(Joint):
     """The latent is an image; text comes first, with its padding on whichever side."""
 
     layers: str = r"transformer_blocks\.\d+\.attn1"
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     conditions: tuple[str, ...] = ("encoder_hidden_states",)
 
     def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
@@ -98,7 +98,7 @@ class Lumina2(Joint):
     negative: int | None = 2
     apart: bool = True
     together: bool = False
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     time_divisor: float = 1000.0
     conditions: tuple[str, ...] = MASKED
 
@@ -122,6 +122,10 @@ class Lumina2(Joint):
     def guides_otherwise(self, told: Mapping[str, Any]) -> str:
         """It may be guided in the first steps alone."""
         return "" if told.get("cfg_trunc_ratio", 1.0) >= 1.0 else "guides in the first steps alone"
+
+    def tokens(self, arguments: Mapping[str, Any]) -> int:
+        """Those of the longest text, without padding."""
+        return int(arguments["encoder_attention_mask"].sum(1).max())
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """Those of the first row."""
@@ -151,6 +155,7 @@ class HiDream(Joint):
 
     layers: str = r"(double|single)_stream_blocks\.\d+\.block\.attn1"
     text_first: bool = False
+    kinds: frozenset[str] = LOGITS  # one image cannot be asked about alone: layers come first in Llama's embeddings
     text: str = "encoder_hidden_states_t5"
     time: str = "timesteps"
     pooled: str = "pooled_embeds"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, Places, TextColumns, Texts, not_of_the_kind
+from attnreg.attention.families.family import LOGITS, Family, Places, TextColumns, Texts, not_of_the_kind
 from attnreg.types import AttnregError
 
 PROBE = "probe"
@@ -44,6 +44,7 @@ class Probed(Family):
     sample: str = ""
     text: str = ""
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS
     together: bool = True
     """Until it is known better."""
     found: Found = field(default_factory=Found, compare=False)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from attnreg.attention.families.family import LOGITS_AND_START, MASKED, Family, Places, TextColumns
-from attnreg.attention.families.joint import Joint, asked_by_picture, grid_of
+from attnreg.attention.families.family import LOGITS, MASKED, Family, Places, TextColumns
+from attnreg.attention.families.joint import JOINT_STARTED, Joint, asked_by_picture, grid_of
 from attnreg.types import AttnregError, Grid
 
 
@@ -20,7 +20,7 @@ class Krea2(Joint):
     """Every token has an embedding of several layers; `position_ids` are the text's and then the picture's."""
 
     negative: int | None = None
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     channel_axis: int = 2
     time_divisor: float = 1000.0
     conditions: tuple[str, ...] = MASKED
@@ -43,7 +43,7 @@ class ErnieImage(Joint):
     text_first: bool = False
     text: str = "text_bth"
     negative: int | None = None
-    kinds: frozenset[str] = LOGITS_AND_START
+    kinds: frozenset[str] = JOINT_STARTED
     conditions: tuple[str, ...] = ("text_bth",)
 
     def conditioned(self, values: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +74,7 @@ class Ideogram4(Joint):
 
     layers: str = r"layers\.\d+\.attention"
     negative: int | None = None
+    kinds: frozenset[str] = LOGITS  # the second model would be given other latents
     image_indicator: int = 2
     """What `indicator` holds at the picture's places."""
 

@@ -10,14 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from attnreg.attention.families.family import Family, Places
+from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family, Places
 from attnreg.attention.families.refused import VECTOR
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
 
 REFERENCE_SIDE = 16
 """Side of the maps that the published method regulates: 16 x 16 at 512 x 512 pixels."""
-EVERY_KIND = frozenset({"logits", "probabilities", "attention", "embedding", "start", "latent", "prediction"})
+EVERY_KIND = frozenset(
+    {"logits", "probabilities", "attention", "embedding", "start", LATENT, BY_SELF_ATTENTION, "prediction"}
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class UNet(Family):
     kinds: frozenset[str] = EVERY_KIND
     pooled_result: int | None = 2
     tested: str = "as the bundled model, measured; on tiny pipelines with random weights"
+    checkpoints: bool = True
     side: int = 4 * REFERENCE_SIDE
     """Of the latent at the model's own size, where its configuration does not tell."""
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
 from attnreg.regulation.bias_effect import BiasEffect
@@ -163,11 +164,10 @@ def _stacked(of_images: list[Tensor]) -> Tensor:
     return of_images[0].unsqueeze(0) if len(of_images) == 1 else torch.stack(of_images)
 
 
-@torch.no_grad()
 def attend_noting(
     rows: Sequence[int],
     queries: Queries,
-    keys: slice,
+    keys: Sequence[slice],
     query: Float[Tensor, "batch head query channel"],
     key: Float[Tensor, "batch _ key channel"],
     value: Float[Tensor, "batch _ key channel_of_values"],
@@ -176,26 +176,63 @@ def attend_noting(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> tuple[Tensor, Float[Tensor, "row pixel token"]]:
-    """The attention call as it is, and what some rows' queries give to some keys: probabilities, summed over heads."""
+) -> tuple[Tensor, list[Float[Tensor, "row pixel _"]]]:
+    """The attention call as it is, and what some rows' queries give to some keys: probabilities, summed over heads.
+
+    With gradients, where they are wanted: then nothing but queries and keys is kept of a head, whose probabilities are
+    computed anew in the backward pass.
+
+    Args:
+        rows: of the batch.
+        queries: the positions of the picture.
+        keys: one or more parts of the keys.
+        query: as all that follow, an argument of `scaled_dot_product_attention`.
+        key: as there.
+        value: as there.
+        attn_mask: as there.
+        dropout_p: as there.
+        is_causal: as there.
+        scale: as there.
+        enable_gqa: as there.
+
+    Returns:
+        What the call returns, and the probabilities of each part of the keys.
+    """
     output, log_sum = attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    noted = []
+    anew = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+    noted: list[list[Tensor]] = [[] for _ in keys]
     with torch.autocast(query.device.type, enabled=False):
         for row in rows:
             mask = None if attn_mask is None else mask_of(attn_mask, slice(row, row + 1), queries)
-            of_heads = []
+            total: list[Tensor] | None = None
             for head in range(query.shape[1]):  # one at a time: of large pictures even one is large
-                own, all_keys = query[row, head, queries].float() * factor, key[row, head].float()
-                logits = own @ all_keys[keys].mT
                 of_head = None if mask is None else mask[0, head if mask.shape[1] > 1 else 0]
-                if of_head is not None:
-                    logits = excluding(logits, of_head[:, keys])
-                if log_sum is not None:
-                    of_row = log_sum[row, head, queries].float()
-                else:
-                    of_row = excluding(own @ all_keys.mT, of_head).logsumexp(-1)
-                of_heads.append((logits - of_row.unsqueeze(-1)).exp())
-            noted.append(torch.stack(of_heads).sum(0))
-    return output, torch.stack(noted)
+                of_rows = None if log_sum is None else log_sum[row, head, queries]
+                given = query[row, head, queries], key[row, head], keys, of_head, of_rows, factor
+                found = checkpoint(_of_head, *given, use_reentrant=False) if anew else _of_head(*given)
+                total = found if total is None else [one + more for one, more in zip(total, found, strict=True)]
+            for part, one in zip(noted, total or [], strict=True):
+                part.append(one)
+    return output, [torch.stack(part) for part in noted]
+
+
+def _of_head(
+    query: Float[Tensor, "pixel channel"],
+    key: Float[Tensor, "key channel"],
+    keys: Sequence[slice],
+    mask: Tensor | None,
+    log_sum: Float[Tensor, " pixel"] | None,
+    factor: float,
+) -> list[Float[Tensor, "pixel _"]]:
+    """What queries of one head give to parts of the keys."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    query, key = query.to(exact) * factor, key.to(exact)
+    if log_sum is None:
+        log_sum = excluding(query @ key.mT, mask).logsumexp(-1)
+    of_rows = log_sum.to(exact).unsqueeze(-1)
+    masks = [None if mask is None else mask[:, part] for part in keys]
+    return [
+        (excluding(query @ key[part].mT, of_part) - of_rows).exp() for part, of_part in zip(keys, masks, strict=True)
+    ]

@@ -49,6 +49,12 @@ def of_latents(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
             f"expected the latents of {call.images} images, once or several times, got {len(given)} that differ; "
             f"this pipeline arranges its batch in a way that is not known: choose {INSTEAD}",
         )
+    if beside := call.family.beside_latents(call.arguments, denoiser):
+        return Hindrance(
+            f"{name} gives the denoiser {beside} beside the latents",
+            f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
+            f"choose {INSTEAD}",
+        )
     return None
 
 
@@ -85,12 +91,6 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
             f"{name} gives the denoiser what a ControlNet made of other latents",
             f"expected a denoiser that is given latents alone, got {name} with a ControlNet, which cannot be asked "
             f"anew there; choose {INSTEAD}",
-        )
-    if beside := call.family.beside_latents(call.arguments, getattr(pipe, call.family.denoiser)):
-        yield Hindrance(
-            f"{name} gives the denoiser {beside} beside the latents",
-            f"expected a denoiser that is given latents alone, got {name}, which gives it {beside} as well; "
-            f"choose {INSTEAD}",
         )
     if not call.guided_plainly:
         yield Hindrance(f"{name} does not guide in the plain way", call.guidance_error)

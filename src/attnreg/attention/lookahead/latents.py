@@ -32,13 +32,24 @@ class _Scaling(NamedTuple):
     timestep: Any
 
 
+class _Moved(NamedTuple):
+    """Latents that others took the place of, of every image."""
+
+    before: Latents
+    after: Latents
+    scaled: Callable[[Latents], Latents]
+    """As the pipeline scales them for the denoiser."""
+    sample: Tensor
+    """What the denoiser was given with them."""
+
+
 class MovedLatents:
     """The latents of one call of a pipeline, before and after others took their place.
 
     In the first step a start may be chosen; in every one the latent may be moved, from where it then is. Before each
     step a pipeline lets its scheduler scale the latents for the denoiser: there they are seen. After it the
     pipeline hands them to `scheduler.step`: there they are exchanged for the moved ones, so that the step is taken from
-    where the prediction was made.
+    where the prediction was made. Where guidance has calls of its own, these are given the moved ones in between.
     """
 
     def __init__(
@@ -52,10 +63,10 @@ class MovedLatents:
         """Back to before any step of a picture."""
         self.memory: dict[int, dict[str, Any]] = {}
         self.scalings: list[_Scaling] = []
-        self.moved: tuple[Latents, Latents] | None = None
-        """Before and after, until the scheduler has taken the step."""
-        self.samples: tuple[Tensor, Tensor] | None = None
-        """What the denoiser was given in this step, and is given instead."""
+        self.moved: _Moved | None = None
+        """Until the scheduler has taken the step."""
+        self.began = False
+        """Whether the denoiser has been asked for the prompts in the step that is being taken."""
         self.spared: set[int] = set()
         """Images whose start needs no help."""
         self.controls.forget()
@@ -78,25 +89,39 @@ class MovedLatents:
 
         @wraps(original)
         def step(model_output: Any, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self.moved is not None:
-                before, after = self.moved
-                self.moved = None
-                sample = after if _same(sample, before) else sample + (after - before)
+            moved, self.moved, self.began = self.moved, None, False
+            if moved is not None:
+                sample = _moved(sample, moved.before, moved.after)
             return original(model_output, timestep, sample, *args, **kwargs)
 
         return step
 
     def begin_call(self) -> list[_Scaling]:
-        """What was scaled for this call of the denoiser; the next one's begins."""
+        """What was scaled for this call of the denoiser under the prompts; the next one's begins."""
+        self.began = True
         scalings, self.scalings = self.scalings, []
-        self.moved = self.samples = None
         return scalings
 
-    def again(self, call: Call) -> Call | None:
-        """A further call in the same step, given the same latents as the first one; `None` if these were its own."""
-        if self.samples is None or not _same(call.sample, self.samples[0]):
+    def beside(self, call: Call, moves: bool) -> Call | None:
+        """A call of the same step without the prompt, with the moved latents; `None` if none were, or it is of others.
+
+        Args:
+            call: of the denoiser.
+            moves: whether latents are moved in the step that a call for the prompt would begin.
+
+        Raises:
+            AttnregError: if it comes before the call for the prompt, when it is not known where they will be moved.
+        """
+        if moves and not self.began:
+            raise AttnregError(
+                f"expected {type(self.pipe).__name__} to denoise under the prompt first in each step, got a call "
+                "without it, which would be of other latents; choose a method that edits attention"
+            )
+        moved = self.moved
+        if moved is None or (call.sample.shape == moved.sample.shape and not torch.equal(call.sample, moved.sample)):
             return None
-        return call.given(**{call.family.sample: self.samples[1]})
+        after = moved.scaled(torch.cat([moved.after] * (len(call.sample) // len(moved.after))))
+        return call.given(**{call.family.sample: call.beside(after.to(call.sample))})
 
     def exchange(
         self,
@@ -114,6 +139,7 @@ class MovedLatents:
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed, unless it is
         left to the run what acts.
         """
+        self.moved = None
         words = prepared.words
         starts = self.starts if "start" in acting and any(words) else None
         moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
@@ -143,10 +169,9 @@ class MovedLatents:
             self._move(call, needy, words, time, after, scaled)
         if torch.equal(after, before):
             return call
-        self.moved = before, after
-        sample = call.beside(scaled(torch.cat([after] * (len(given) // call.images))).to(call.sample))
-        self.samples = call.sample, sample
-        return self.controls.attached(call).given(**{call.family.sample: sample})
+        self.moved = _Moved(before, after, scaled, call.sample)
+        sample = scaled(torch.cat([after] * (len(given) // call.images))).to(call.sample)
+        return self.controls.attached(call).given(**{call.family.sample: call.beside(sample)})
 
     def _move(
         self,
@@ -161,15 +186,13 @@ class MovedLatents:
         edit, look = self.edit, self.look
         assert edit is not None
         assert look is not None
-        channels = latents.shape[1]
         with look.ready(call):
             for image, row in rows.items():
-                one, extra = words[image], call.sample[row : row + 1, channels:]
+                one = words[image]
                 assert one is not None
 
-                def see(z: Tensor, row: int = row, extra: Tensor = extra) -> Maps:
-                    sample = scaled(z.unsqueeze(0))
-                    return look(call, row, torch.cat([sample, extra.clone()], 1) if extra.shape[1] else sample)
+                def see(z: Tensor, row: int = row) -> Maps:
+                    return look(call, row, call.beside(scaled(z.unsqueeze(0)).to(call.sample), [row]))
 
                 place = row % call.images
                 # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
@@ -204,5 +227,16 @@ def _heeds_latents(scheduler: Any) -> bool:
     return not (getattr(scheduler, "counter", 0) == 1 and len(getattr(scheduler, "ets", [])) == 1)
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first is second or (first.shape == second.shape and torch.equal(first, second.to(first)))
+def _moved(sample: Tensor, before: Latents, after: Latents) -> Tensor:
+    """The latents that a scheduler is given, moved as those of the denoiser were; their shape may differ.
+
+    Raises `AttnregError` if they are others.
+    """
+    if sample.numel() != before.numel():
+        raise AttnregError(
+            f"expected the scheduler to step from the latents that the denoiser was given, {tuple(before.shape)}, got "
+            f"{tuple(sample.shape)}; this pipeline arranges them in a way that is not known: choose a method that "
+            "edits attention"
+        )
+    before, after = before.reshape(sample.shape), after.reshape(sample.shape)
+    return after if torch.equal(sample, before.to(sample)) else sample + (after - before)
