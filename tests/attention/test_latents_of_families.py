@@ -127,7 +127,7 @@ def seen_by_hand(pipe: Any, call: Call, row: int, z: Tensor) -> tuple[Tensor, Te
     layers = select_layers(family, denoiser, ("auto",))
     rows = len(call.sample)
     latents = call.beside(torch.stack([z] * rows).to(call.sample))
-    arguments = call.arguments | call.of_latents(latents)
+    arguments = call.arguments | {call.family.sample: call.family.listed(latents)}
     with noted(layers, family.keys(arguments)) as found, torch.enable_grad():
         denoiser(**contained(arguments))
     cross, own = [], []
