@@ -48,6 +48,8 @@ FREE = {
     "t",
     "alias",
     "detach",
+    "diagonal",
+    "empty",
 }
 
 
