@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attnreg.attention.layers.fused import correct, is_fused, probabilities_of
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
@@ -37,7 +39,7 @@ class Part(NamedTuple):
     """Of each image; their tokens count the keys."""
     grid: Grid
     note: Callable[[BiasEffect], None] | None = None
-    """Told what the edit does, before the output is corrected."""
+    """Told what the edit does."""
 
 
 Edit = Callable[[ColumnAttention], Bias | None]
@@ -70,13 +72,20 @@ def attend_corrected(
     with torch.autocast(kind, enabled=False) if rounding else nullcontext():
         for part, edit in parts:
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
-            attention = _seen(part, query, key, log_sum, mask, factor)
+            fused = is_fused(query, log_sum, mask, output)
+            attention = _seen(part, query, key, log_sum, mask, factor, fused)
             bias = edit(attention)
             if bias is None:
                 continue
             change = BiasEffect(attention, bias)
+            if fused:
+                where = part.rows, part.queries, part.columns.tokens
+                after = correct(*where, attention.probabilities, change.growth, value, output)
+                change = BiasEffect(attention, bias, after)
             if part.note:
                 part.note(change)
+            if fused:
+                continue
             for image, row in enumerate(part.rows):
                 before = output[row][:, part.queries]
                 spread = _chosen(value[row], part.columns, image).to(attention.probabilities.dtype)
@@ -94,7 +103,7 @@ def attend_corrected(
 
 
 def _seen(
-    part: Part, query: Tensor, key: Tensor, log_sum: Tensor | None, mask: Tensor | None, factor: float
+    part: Part, query: Tensor, key: Tensor, log_sum: Tensor | None, mask: Tensor | None, factor: float, fused: bool
 ) -> ColumnAttention:
     """How a part's queries attend to its columns; (column, query) in memory, which is quick to sum over the queries."""
     exact = torch.promote_types(query.dtype, torch.float32)
@@ -106,6 +115,9 @@ def _seen(
         by_image = torch.stack(own), key[taken(part.rows)]
         probabilities = by_one_hot(*by_image, mask, part.columns.tokens, factor).to(exact)
         return ColumnAttention(probabilities, part.columns, part.grid, lambda: logits)
+    if fused:
+        found = probabilities_of(part.rows, part.queries, part.columns.tokens, query, key, log_sum, factor)
+        return ColumnAttention(found, part.columns, part.grid, partial(_logits, found, log_sum, part))
     of_rows = [log_sum[row][:, part.queries].to(exact).unsqueeze(-2) for row in part.rows]
     relative = [
         torch.baddbmm(of_row, keys, of_image.to(exact).mT, beta=-1, alpha=factor)
@@ -113,6 +125,13 @@ def _seen(
     ]
     scores = masked(_stacked(relative).mT, mask, part.columns.tokens)
     return ColumnAttention(scores.exp(), part.columns, part.grid, lambda: scores + _stacked(of_rows).mT)
+
+
+def _logits(
+    probabilities: Float[Tensor, "image head pixel column"], log_sum: Float[Tensor, "batch head query"], part: Part
+) -> Float[Tensor, "image head pixel column"]:
+    """The logits whose probabilities are known."""
+    return probabilities.log() + log_sum[taken(part.rows)][:, :, part.queries].unsqueeze(-1)
 
 
 def _corrected(
