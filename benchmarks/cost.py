@@ -50,6 +50,8 @@ FREE = {
     "t",
     "alias",
     "detach",
+    "diagonal",
+    "empty",
 }
 
 

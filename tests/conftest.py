@@ -1,5 +1,10 @@
 """Checks every shape annotation of the package while its tests run, and makes the property tests repeatable."""
 
+import os
+
+# Before anything imports Triton: the kernels for CUDA are run by its interpreter, which needs no GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 

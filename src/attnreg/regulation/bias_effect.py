@@ -24,6 +24,8 @@ class BiasEffect:
 
     attention: ColumnAttention
     bias: Bias
+    after: Float[Tensor, "image head 1 column"] | None = None
+    """What `Masses.after` holds, where the output was corrected by a kernel that tells it as well."""
 
     @cached_property
     def growth(self) -> Float[Tensor, "image head #pixel column"]:
@@ -55,13 +57,16 @@ class BiasEffect:
 
     def measure(self) -> Masses:
         """The masses without and with the edit, as far as they must be computed now; without gradient."""
+        told = self.attention.columns.members, self.bias.loss_before, self.bias.loss_after
+        pixels = self.attention.probabilities.shape[-2]
+        if self.after is not None:
+            growth = self.growth if self.is_even else None
+            return Masses(self.attention.by_column, self.after, growth, pixels, *told)
         # What is kept for the correction of the output keeps its gradient.
         probabilities, share = self.attention.probabilities.detach(), self.share.detach()
         growth = self.growth.detach() if self.is_even else None
         after = (probabilities if self.is_even else probabilities + self.gains.detach()).mT @ share
-        pixels = probabilities.shape[-2]
-        losses = self.bias.loss_before, self.bias.loss_after
-        return Masses(self.attention.by_column, after.mT, growth, pixels, self.attention.columns.members, *losses)
+        return Masses(self.attention.by_column, after.mT, growth, pixels, *told)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ EDGE = 1e-6
 class Goals(NamedTuple):
     """What a problem of so many targets is to reach; mean shares of all targets first, then their peaks."""
 
-    count: int
+    pulled: int
     """Pixels at which a peak is pulled."""
     values: Float[Tensor, " goal"]
     log_odds: Float[Tensor, " goal"]
@@ -42,7 +42,8 @@ def goals_of(
 ) -> Goals:
     """Do not write to the tensors: they are kept."""
     share = min(1.0, objective.area * targets) / targets
-    count = min(pixels, max(1, math.ceil(BAND * (1 - objective.peak_quantile) * pixels)))
+    above, _ = quantile_split(objective.peak_quantile, pixels, dtype, device)
+    pulled = min(pixels, max(above, math.ceil(BAND * (1 - objective.peak_quantile) * pixels)))
     with torch.inference_mode(False):
         each = torch.tensor([share, objective.peak], dtype=torch.float64).repeat_interleave(targets)
         counted = torch.tensor([objective.area_weight, objective.peak_weight], dtype=torch.float64) / targets
@@ -53,7 +54,7 @@ def goals_of(
         lean = torch.tensor([1.0, LEAN], dtype=torch.float64).repeat_interleave(targets)
         damping = (lean * objective.size_weight / (targets * functions) / curvature.clamp_min(1e-12)).clamp(1e-6, 1e6)
         tensors = each, inside.logit(), weights, damping.diag()
-        return Goals(count, *(one.to(device, dtype) for one in tensors))
+        return Goals(pulled, *(one.to(device, dtype) for one in tensors))
 
 
 def approach(
@@ -93,12 +94,12 @@ def approach(
     everywhere = basis.expand(len(logits), -1, -1)
     edited = logits.clone()
     rows = logits.new_zeros(len(logits), 2 * targets, targets, grid.pixels)
-    divisors = logits.new_full((len(logits), 2 * targets, 1), goals.count)
+    divisors = logits.new_full((len(logits), 2 * targets, 1), goals.pulled)
     weights, reached = start, []
     for _ in range(iterations):
         torch.baddbmm(logits[:, :-1], weights, everywhere, out=edited[:, :-1])
         probability = edited.softmax(1)[:, :-1]
-        largest = probability.topk(goals.count, dim=-1).values
+        largest = probability.topk(goals.pulled, dim=-1).values
         reached.append(_reached(objective, probability, largest))
         # What is masked has no pixel at which it could be pulled.
         threshold = largest[..., -1:].clamp_min(torch.finfo(logits.dtype).tiny)

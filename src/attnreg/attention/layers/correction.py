@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from attnreg.attention.layers.fused import correct, is_fused, probabilities_of
 from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
@@ -76,14 +78,20 @@ def attend_corrected(
             for heads in _in_turn(part, query.shape[1], in_place):
                 own = None if log_sum is None else log_sum[:, heads]
                 of_heads = mask if mask is None or mask.shape[1] == 1 else mask[:, heads]
-                attention = _seen(part, query[:, heads], key[:, heads], own, of_heads, factor)
+                fused = _for_kernels(part) if is_fused(query, own, of_heads, output) else None
+                attention = _seen(part, query[:, heads], key[:, heads], own, of_heads, factor, fused)
                 bias = edit(attention)
                 if bias is None:
                     continue
                 change = BiasEffect(attention, bias)
+                if fused:
+                    where = part.rows, fused, part.columns.tokens
+                    after = correct(*where, attention.probabilities, change.growth, value, output)
+                    change = BiasEffect(attention, bias, after)
                 if part.note:
                     part.note(change)
-                output = _applied(part, heads, change, output, value, in_place)
+                if not fused:
+                    output = _applied(part, heads, change, output, value, in_place)
     return output
 
 
@@ -105,13 +113,24 @@ def _applied(
     return output
 
 
+def _for_kernels(part: Part) -> slice | None:
+    """The queries of a part that the small kernels are made for: beside one another, and all heads at once."""
+    return part.queries if isinstance(part.queries, slice) and not part.by_head else None
+
+
 def _in_turn(part: Part, heads: int, in_place: bool) -> list[slice]:
     """The heads that are corrected together; all of them where gradients are wanted, which keep everything anyway."""
     return [slice(head, head + 1) for head in range(heads)] if part.by_head and in_place else [slice(None)]
 
 
 def _seen(
-    part: Part, query: Tensor, key: Tensor, log_sum: Tensor | None, mask: Tensor | None, factor: float
+    part: Part,
+    query: Tensor,
+    key: Tensor,
+    log_sum: Tensor | None,
+    mask: Tensor | None,
+    factor: float,
+    fused: slice | None,
 ) -> ColumnAttention:
     """How a part's queries attend to its columns; (column, query) in memory, which is quick to sum over the queries."""
     exact = torch.promote_types(query.dtype, torch.float32)
@@ -123,6 +142,9 @@ def _seen(
         by_image = torch.stack(own), key[taken(part.rows)]
         probabilities = by_one_hot(*by_image, mask, part.columns.tokens, factor).to(exact)
         return ColumnAttention(probabilities, part.columns, part.grid, lambda: logits)
+    if fused:
+        found = probabilities_of(part.rows, fused, part.columns.tokens, query, key, log_sum, factor)
+        return ColumnAttention(found, part.columns, part.grid, partial(_logits, found, log_sum, part))
     of_rows = [log_sum[row][:, part.queries].to(exact).unsqueeze(-2) for row in part.rows]
     relative = [
         torch.baddbmm(of_row, keys, of_image.to(exact).mT, beta=-1, alpha=factor)
@@ -130,6 +152,13 @@ def _seen(
     ]
     scores = masked(_stacked(relative).mT, mask, part.columns.tokens)
     return ColumnAttention(scores.exp(), part.columns, part.grid, lambda: scores + _stacked(of_rows).mT)
+
+
+def _logits(
+    probabilities: Float[Tensor, "image head pixel column"], log_sum: Float[Tensor, "batch head query"], part: Part
+) -> Float[Tensor, "image head pixel column"]:
+    """The logits whose probabilities are known."""
+    return probabilities.log() + log_sum[taken(part.rows)][:, :, part.queries].unsqueeze(-1)
 
 
 def _corrected(
