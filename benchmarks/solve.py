@@ -2,16 +2,19 @@
 
 `python -m benchmarks.solve`. Maps of two targets, one of them neglected, 8 heads; the reference takes its 20 steps from
 its random start, ours those of the first step of a picture (cold) and of every later one (warm, from the weights that
-the first found, on maps that have moved a little). Each is divided by its neighbour in time, so that a busy machine
-slows both. With `--flush` the processor takes denormal numbers for 0: the reference's basis is full of them, which
-costs it most of its time.
+the first found, on maps that have moved a little). Compared by the processor time of the process, each with its
+neighbour: a busy machine counts little. With `--flush` the processor takes denormal numbers for 0: the reference's
+basis is full of them, which costs it most of its time.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +23,7 @@ from attnreg.regulation.basis import gaussian_basis
 from attnreg.regulation.config import AttentionRegulation
 from attnreg.regulation.reference import ReferenceRegulation, published_basis
 from attnreg.types import Grid
-from benchmarks.layers import interval, seconds
+from benchmarks.layers import interval
 
 HEADS, TARGETS = 8, 2
 
@@ -33,6 +36,14 @@ def maps(grid: Grid, seed: int) -> Tensor:
     logits[:, -1] += 4
     logits[:, 0] -= 2
     return logits.log_softmax(1)
+
+
+def processor_seconds(call: Callable[[], Any], times: int = 3) -> float:
+    """Of a few calls."""
+    began = time.process_time()
+    for _ in range(times):
+        call()
+    return time.process_time() - began
 
 
 @torch.no_grad()
@@ -58,7 +69,7 @@ def main() -> None:
             search = partial(ours._searched, logits, basis, grid, shape, previous)
             reference = partial(theirs._descend, logits, published, start)
             losses = f"{float(search().loss_after.mean()):.3f} | {float(reference()[2].mean()):.3f}"
-            found = [seconds(reference) / seconds(search) for _ in range(arguments.pairs)]
+            found = [processor_seconds(reference) / processor_seconds(search) for _ in range(arguments.pairs)]
             low, high = interval(found)
             faster = f"{statistics.median(found):.0f} ({low:.0f} to {high:.0f})"
             print(f"| {side} x {side} | {name} | {faster} | {losses} |", flush=True)

@@ -18,14 +18,14 @@ from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.types import Measured
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class BiasEffect:
     """One layer's attention to some columns, and what an edit adds to them."""
 
     attention: ColumnAttention
     bias: Bias
     after: Float[Tensor, "image head 1 column"] | None = None
-    """What `Masses.after` holds, where the output was corrected by a kernel that tells it as well."""
+    """What `Masses.after` holds, once the output was corrected by a kernel that tells it as well."""
 
     @cached_property
     def growth(self) -> Float[Tensor, "image head #pixel column"]:

@@ -86,8 +86,7 @@ def attend_corrected(
                 change = BiasEffect(attention, bias)
                 if fused:
                     where = part.rows, fused, part.columns.tokens
-                    after = correct(*where, attention.probabilities, change.growth, value, output)
-                    change = BiasEffect(attention, bias, after)
+                    change.after = correct(*where, attention.probabilities, change.growth, value, output)
                 if part.note:
                     part.note(change)
                 if not fused:
