@@ -192,8 +192,7 @@ class EncodingBlock:
                 )
             result: tuple[Any, Any] = self.block(components, state)
             return result
-        prompts = (state.get(name) for name in ("prompt", "prompt_2", "prompt_3"))
-        ordinary.encode_prompt(*prompts, self.block, state)
+        ordinary.encode_prompt(state.get("prompt"), state.get("prompt_2"), state.get("prompt_3"), self.block, state)
         return components, state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
