@@ -25,6 +25,7 @@ from attnreg.attention.layers.catch import ForwardPatch, Patch, place_of_forward
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.latents import MovedLatents
 from attnreg.attention.lookahead.map_recorder import MapRecorder
+from attnreg.attention.modular import OrdinaryPipeline, as_ordinary
 from attnreg.attention.probing.probing import Probing
 from attnreg.attention.run import RegulatedRun
 from attnreg.attention.watching import Watch
@@ -78,9 +79,12 @@ class Installation:
                 f"targets: expected a list of words, phrases or token columns, got {targets!r}; write targets=['dog']"
             )
         edits = edits_of(edit)
-        self.forced = family
+        self.forced, pipe = family, as_ordinary(pipe)
         self.family, self.denoiser = family_of(pipe, family)
         self.family.check(pipe)
+        self.modular = pipe if isinstance(pipe, OrdinaryPipeline) else None
+        if self.modular:
+            self.family = self.modular.family(self.family, prompt)
         probed = isinstance(self.family, Probed)
         if getattr(pipe, "encode_prompt", None) is None:
             raise AttnregError(
@@ -173,7 +177,8 @@ class Installation:
             self._patch(
                 self.pipe, "encode_prompt", lambda original: self.run.around_encode_prompt(original, self.refresh)
             )
-            self._patch_forward(self.denoiser, self.run.around_denoiser)
+            around = self.run.around_denoiser
+            self._patch_forward(self.denoiser, self.modular.around_denoiser(around) if self.modular else around)
             for name, module in self.modules.items():
                 self._patch_forward(module, lambda forward, n=name, m=module: self.layers.around(n, m, forward))
             if self.latents and isinstance(getattr(self.pipe, "controlnet", None), nn.Module):
@@ -181,6 +186,8 @@ class Installation:
             if self.beside and self.beside.encoder is not None:
                 self._patch_forward(self.beside.encoder, self.beside.around_encoder)
             self._follow_scheduler()
+            if self.modular:
+                self.modular.enter()
         except BaseException:
             self.remove()
             raise
@@ -245,6 +252,8 @@ class Installation:
         self.run.forget()
         while self.patches:
             self.patches.pop().undo()
+        if self.modular:
+            self.modular.leave()
 
 
 def installed_on(pipe: Any, family: str | None = None) -> Installation | None:
@@ -265,5 +274,5 @@ def installed_on(pipe: Any, family: str | None = None) -> Installation | None:
 
 def carried(pipe: Any) -> Installation | None:
     """The live installation whose stand-in a pipeline's own `encode_prompt` is."""
-    own = getattr(getattr(pipe, "encode_prompt", None), "attnreg_installation", None)
+    own = getattr(getattr(as_ordinary(pipe), "encode_prompt", None), "attnreg_installation", None)
     return own if isinstance(own, Installation) and own.run.live else None
