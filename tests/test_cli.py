@@ -284,6 +284,7 @@ def test_pictures_carry_their_recipe_and_are_drawn_again(
         "scheduler": "euler",
         "dtype": "float32",
         "family": None,
+        "preset": "",
         "acted": "",
         "chosen": ["balloon", "cat"],
     }

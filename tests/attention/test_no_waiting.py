@@ -13,7 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from attnreg import regulate
+from attnreg.attention.families import FAMILIES
 from attnreg.attention.layers.catch import CatchAttention
+from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.regulation.columns import LogitEdit
 from attnreg.sampling import configure
@@ -40,7 +42,8 @@ class Waits(TorchDispatchMode):
 
 
 def logit_edits() -> list[Any]:
-    found = [configure(name) for name, method in METHODS.items() if "logits" in method.edits and name != "auto"]
+    names = [name for name, method in METHODS.items() if "logits" in method.edits and name != "auto"]
+    found = [configure(name) for name in names if works(name, FAMILIES[0])]
     return [edit for edit in found if isinstance(edit, LogitEdit)]
 
 

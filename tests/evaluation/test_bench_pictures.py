@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pictures_are_those_that_generate_draws(model: Path, tmp_path: Path) -> None:
-    regulated = "attention-regulation(strength=2.0, window=(0.0, 1.0), iterations=2)"
+    regulated = "attention-regulation(strength=2.0, window=(0.0, 1.0), iterations=3)"
     config = Config(prompts=("given",), methods=("none", regulated), models=(str(model),), seeds=(3,), **SMALL)
     done = run(config, tmp_path / "run", prompts=fakes.prompts(1), device="cpu")
     assert (done.drawn, done.failures) == (2, ())
@@ -48,7 +48,7 @@ def test_pictures_are_those_that_generate_draws(model: Path, tmp_path: Path) -> 
     pipe = load_pipeline(str(model), device="cpu")
     pipe.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 2, "height": 64, "width": 64, "guidance_scale": 3.0}
-    edit = AttentionRegulation(strength=2.0, iterations=2, window=(0.0, 1.0))
+    edit = AttentionRegulation(strength=2.0, iterations=3, window=(0.0, 1.0))
     for record, alone in zip(store.records(), (None, edit), strict=True):
         drawn = generate(pipe, "a cat and a dog", alone, seed=3, **options)
         content = store.picture(record.picture)

@@ -55,7 +55,7 @@ def test_commas_within_parentheses_separate_nothing() -> None:
 
 
 def test_defaults_are_left_out_and_the_order_is_the_configs() -> None:
-    assert tidy("attention-regulation(iterations=10, window=(0,0.4), strength=0.5)") == (
+    assert tidy("attention-regulation(iterations=2, window=(0,0.4), strength=0.5)") == (
         "attention-regulation(strength=0.5, window=(0.0, 0.4))"
     )
     assert tidy("attention-regulation(strength=1)") == "attention-regulation"
