@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import Tensor
+
 import tiny_cross
 import tiny_flux_like
 import tiny_mixed
@@ -30,3 +35,14 @@ SIDES = tiny_mixed.SIDES | tiny_cross.SIDES
 _HAVE_STARTS = {one.name for one in KNOWN if "start" in one.kinds}
 FOLLOWED = [name for name in FAMILIES if VARIANTS.get(name, name) in _HAVE_STARTS and "image" not in SMALL[name]]
 """Those whose starts can be followed: not beside a picture to refer to."""
+
+
+def drawn(pipe: Any, prompt: str | list[str], settings: dict[str, Any], seed: int = 0) -> Tensor:
+    """What a pipeline draws of a prompt, or of several, each from a seed of its own: pictures, frames or a prior's."""
+    count = 1 if isinstance(prompt, str) else len(prompt)
+    if count > 1 and isinstance(settings.get("negative_prompt"), str):
+        settings = settings | {"negative_prompt": [settings["negative_prompt"]] * count}
+    generators = [torch.Generator().manual_seed(seed + number) for number in range(count)]
+    written = prompt if isinstance(prompt, str) else [*prompt]  # some pipelines write into the list
+    images = pipe(prompt=written, generator=generators, **settings)[0]
+    return torch.stack(list(images)) if isinstance(images, list) else images

@@ -22,13 +22,11 @@ from torch.nn import functional as F
 import test_embeddings_beside
 from add_ons import ADD_ONS, MODELS, OTHERS, STEPS, attention_slicing, built, compiled_blocks, denoiser, draw
 from attnreg import AttnregError, apply_attention_regulation, configure, regulate, remove_attention_regulation
-from attnreg.attention import attending
-from attnreg.attention.layers import correction
 from attnreg.attention.layers.catch import place_of_forward
 from attnreg.attention.layers.stand_in import StandIn
 from attnreg.regulation.balance import AttentionBalance
 from benchmarks.add_ons import table as add_ons_table
-from test_families import Noted
+from test_families import Noted, calls  # noqa: F401  (a fixture)
 
 CASES = [(name, model) for name, add_on in ADD_ONS.items() for model in add_on.models]
 IN_PLACE = [(name, model) for name, model in CASES if name not in ("ControlNet", "img2img", "inpainting")]
@@ -63,20 +61,6 @@ def nothing_compiled(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.compiler.reset()
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
-    """Every attention call in which something was edited, and what it returned."""
-    noted: list[Noted] = []
-
-    def noting(parts: Any, *args: Any, **kwargs: Any) -> Tensor:
-        output = correction.attend_corrected(parts, *args, **kwargs)
-        noted.append(([part for part, _ in parts], args, kwargs, output.clone()))
-        return output
-
-    monkeypatch.setattr(attending, "attend_corrected", noting)
-    return noted
-
-
 def masses(part: Any, query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> list[float]:
     """How much the picture attends to each target in the model's own call: a whole softmax, the slow way."""
     row, columns = part.rows[0], part.columns
@@ -97,7 +81,7 @@ def arguments(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, 
 @cases(CASES)
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # FasterCache's
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # FLUX's ControlNet's
-def test_it_is_regulated(name: str, model: str, calls: list[Noted]) -> None:
+def test_it_is_regulated(name: str, model: str, calls: list[Noted]) -> None:  # noqa: F811
     pipe, options = built(name, model)
     plain = draw(pipe, options)
     objects = everything_in(pipe)

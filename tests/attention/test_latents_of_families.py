@@ -54,13 +54,8 @@ def pipe(name: str) -> Any:
 @pytest.fixture(scope="module")
 def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
     def drawn(prompt: Any = PROMPT, seed: int = 0, **options: Any) -> Tensor:
-        count = 1 if isinstance(prompt, str) else len(prompt)
         settings = {"num_inference_steps": 2, "output_type": "latent"} | SMALL[name] | options
-        if count > 1 and isinstance(settings.get("negative_prompt"), str):
-            settings["negative_prompt"] = [settings["negative_prompt"]] * count
-        generators = [torch.Generator().manual_seed(seed + number) for number in range(count)]
-        images = pipe(prompt=prompt, generator=generators, **settings)[0]
-        return torch.stack(list(images)) if isinstance(images, list) else images
+        return tiny_families.drawn(pipe, prompt, settings, seed)
 
     return drawn
 

@@ -44,13 +44,7 @@ def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
         settings = {"num_inference_steps": 6, "output_type": "latent"} | SMALL[name] | options
         if not guided:
             settings |= {key: value for key, value in UNGUIDED.items() if key in settings or key == "guidance_scale"}
-        count = 1 if isinstance(prompt, str) else len(prompt)
-        if count > 1 and isinstance(settings.get("negative_prompt"), str):
-            settings["negative_prompt"] = [settings["negative_prompt"]] * count
-        generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        written = prompt if isinstance(prompt, str) else [*prompt]  # some pipelines write into the list
-        images = pipe(prompt=written, generator=generators, **settings)[0]
-        return torch.stack(list(images)) if isinstance(images, list) else images
+        return tiny_families.drawn(pipe, prompt, settings)
 
     return drawn
 

@@ -36,13 +36,8 @@ def pipe(name: str) -> Any:
 @pytest.fixture
 def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
     def drawn(prompt: Any = PROMPT, **options: Any) -> Tensor:
-        count = 1 if isinstance(prompt, str) else len(prompt)
-        given = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[name] | options
-        if count > 1 and isinstance(given.get("negative_prompt"), str):
-            given["negative_prompt"] = [given["negative_prompt"]] * count
-        generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-        images = pipe(prompt=prompt, generator=generators, **given)[0]
-        return torch.stack(list(images)) if isinstance(images, list) else images
+        settings = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[name] | options
+        return tiny_families.drawn(pipe, prompt, settings)
 
     return drawn
 
