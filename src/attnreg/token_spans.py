@@ -77,7 +77,7 @@ def spans_in(prompt: str, ids: Sequence[int], tokenizer: Any) -> list[Span | Non
     return _laid([origins[origin] for origin in found], [owners[place] for place in places], len(ids))
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """A text that holds a part of a prompt, as an encoder received it."""
 
     ids: list[int]
@@ -85,7 +85,7 @@ class Part(NamedTuple):
     """The characters of the whole prompt that each token stands for."""
 
 
-def spans_of_parts(prompt: str, texts: Iterable[list[int]], tokenizer: Any) -> list[Part] | None:
+def spans_of_parts(prompt: str, texts: Iterable[list[int]], tokenizer: Any) -> list[TextPart] | None:
     """A prompt that was cut into several texts, and between which others may have been encoded.
 
     Args:
@@ -106,7 +106,7 @@ def spans_of_parts(prompt: str, texts: Iterable[list[int]], tokenizer: Any) -> l
                 found[end] = [*before, (ids, start, owners)]
     if not wanted or len(wanted) not in found:
         return None
-    return [Part(ids, _laid(origins[start:], owners, len(ids))) for ids, start, owners in found[len(wanted)]]
+    return [TextPart(ids, _laid(origins[start:], owners, len(ids))) for ids, start, owners in found[len(wanted)]]
 
 
 def _laid(origins: Sequence[Span], owners: Sequence[Sequence[int]], count: int) -> list[Span | None]:

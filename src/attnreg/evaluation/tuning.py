@@ -64,7 +64,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """Settings, and what came of them on the pictures that they drew."""
 
     method: str
@@ -80,13 +80,13 @@ class Tried:
 class Tuned:
     """How a search ended."""
 
-    rounds: tuple[tuple[Tried, ...], ...]
+    rounds: tuple[tuple[Trial, ...], ...]
     """Of each round those that drew in it, the best first."""
     spent: int
     """Passes in all."""
 
     @property
-    def winner(self) -> Tried:
+    def winner(self) -> Trial:
         """The best of the last round."""
         return self.rounds[-1][0]
 
@@ -154,7 +154,7 @@ def tune(
     slices = _slices(search)
     rounds = math.ceil(math.log2(len(left)))
     drawn: list[tuple[int, Prompt]] = []
-    told: list[tuple[Tried, ...]] = []
+    told: list[tuple[Trial, ...]] = []
     spent = 0
 
     def draw(seed: int, prompts: Sequence[Prompt]) -> None:
@@ -223,7 +223,7 @@ def _passes(
 
 def _standing(
     search: Search, folder: str | Path, methods: Sequence[str], drawn: Sequence[tuple[int, Prompt]]
-) -> list[Tried]:
+) -> list[Trial]:
     name, asked = f"{search.judge}/{search.score}", {(seed, prompt.text) for seed, prompt in drawn}
     found = [one for one in Store(folder).records() if (one.seed, one.prompt) in asked]
     if found and not any(name in one.scores for one in found):
@@ -233,5 +233,5 @@ def _standing(
     for method in methods:
         own = [one for one in found if one.method == method]
         share = sum(one.scores.get(name, 0.0) for one in own) / len(drawn)
-        tried.append(Tried(method, len(drawn), share, sum(one.passes or 0 for one in own) / max(1, len(own))))
+        tried.append(Trial(method, len(drawn), share, sum(one.passes or 0 for one in own) / max(1, len(own))))
     return tried

@@ -29,7 +29,7 @@ class LayerFound(NamedTuple):
 
 
 @dataclass
-class Found:
+class Findings:
     """What a probe found; filled in the first call of the denoiser, and for calls of another size again."""
 
     layers: dict[str, LayerFound] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Probed(Family):
     kinds: frozenset[str] = LOGITS
     together: bool = True
     """Until it is known better."""
-    found: Found = field(default_factory=Found, compare=False)
+    found: Findings = field(default_factory=Findings, compare=False)
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module was found to be one."""
