@@ -12,7 +12,7 @@ from typing import Any
 
 from griffe import Attribute, Class, Docstring, ExprCall, Extension
 
-MAKERS = ("setting", "in_window", "in_layers")
+MAKERS = ("setting", "in_window", "in_layers", "padding_competes")
 """What makes a setting."""
 
 
@@ -49,8 +49,10 @@ class SettingsInReference(Extension):
             default, meaning = arguments[0], ast.literal_eval(arguments[2])
         elif maker == "in_window":
             default, meaning = f"({', '.join(arguments)})", _help_of(maker)
-        else:
+        elif maker == "in_layers":
             default, meaning = f"({arguments[0]},)", _help_of(maker)
+        else:
+            default, meaning = "True", _help_of(maker)
         sentence = meaning[0].upper() + meaning[1:]
         attr.docstring = Docstring(f"{sentence}. Default: `{default}`.", parent=attr)
         attr.value = default

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from attnreg.heads import parts_of
 from attnreg.regulation.attended import maps_of, sharpened, smoothed
 from attnreg.regulation.edit import Maps, PromptWords
-from attnreg.regulation.latent import COMPETES, Aim, LatentSettings, Refinement, scheduled
-from attnreg.regulation.settings import number, setting, whole_number, yes_or_no
+from attnreg.regulation.latent import Aim, LatentSettings, Refinement, scheduled
+from attnreg.regulation.settings import number, padding_competes, setting, whole_number
 
 REFINED = (math.inf,) * 3
 """The start, one fifth and two fifths of the steps are refined up to the cap, whatever the loss."""
@@ -34,7 +34,7 @@ class Conform(LatentSettings):
 
     temperature: float = setting(0.5, number(0.0, above_low=True), "t: how sharply the contrast weighs similar maps")
     refinements: int = setting(20, whole_number(0, 1000), "extra updates in the steps at 0, 1/5 and 2/5 of the way")
-    padding: bool = setting(True, yes_or_no, COMPETES)
+    padding: bool = padding_competes()
 
     def aim(self, maps: Maps, words: PromptWords, step: int, total: int, memory: dict[str, Any]) -> Aim:
         """The loss, with what the last look of the step before has seen as further positives and negatives."""

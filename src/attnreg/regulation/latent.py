@@ -17,11 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
-from attnreg.regulation.settings import EditSettings, number, numbers, setting, whole_number, yes_or_no
+from attnreg.regulation.settings import EditSettings, number, numbers, padding_competes, setting, whole_number
 from attnreg.types import AttnregError
 
 See = Callable[[Tensor], Maps]
-COMPETES = "whether end-of-text and padding compete with the words in the maps; in transformers they never do"
 
 
 class Aim(NamedTuple):
@@ -156,7 +155,7 @@ class RefinedSettings(LatentSettings, ABC):
         numbers(0.0, 1.0),
         "what each target's map must reach, peak or total variation, at the start and after 1/5, 2/5 ... of the steps",
     )
-    padding: bool = setting(True, yes_or_no, COMPETES)
+    padding: bool = padding_competes()
 
     def refinement(self, step: int, total: int) -> Refinement | None:
         """Until the threshold that is due."""

@@ -213,3 +213,13 @@ class EditSettings(GatedSettings):
     """What every edit of attention can be told: how strongly, when and where. A value out of range: `AttnregError`."""
 
     layers: tuple[str, ...] = in_layers("auto")
+
+
+def padding_competes() -> Any:
+    """The setting of a method of the latents that says whether padding takes part in the softmax over words.
+
+    Returns:
+        The field.
+    """
+    help = "whether end-of-text and padding compete with the words in the maps; in transformers they never do"
+    return setting(True, yes_or_no, help)
