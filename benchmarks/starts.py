@@ -24,7 +24,7 @@ from attnreg.models.about import POCKET_NAME, about
 from attnreg.models.load import folder_of, load_pipeline
 from attnreg.regulation.best_start import BestStart, Latent, signals
 from attnreg.regulation.edit import PromptWords
-from attnreg.regulation.kinds import Chosen, Guess
+from attnreg.regulation.kinds import Chosen, Follow
 from attnreg.regulation.noises import noises_like
 from benchmarks.drawing import mean_absolute_difference
 
@@ -39,11 +39,11 @@ class Watching(BestStart):
     seen: list[dict[str, Any]] = field(default_factory=list)
     """Of every image, in their order."""
 
-    def choose(self, latent: Latent, follow: Any, words: PromptWords) -> Chosen:
+    def choose(self, latent: Latent, follow: Follow, words: PromptWords) -> Chosen:
         """The given start."""
-        guess: Guess = follow(latent)
+        guess = follow(latent)
         told = signals(guess, words)
-        self.seen.append({"errors": guess.errors, "peak": told.peak, "apart": told.apart})
+        self.seen.append({"errors": guess.errors, **told.places._asdict()})
         return Chosen(latent, (told.score,), 0)
 
 

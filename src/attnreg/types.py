@@ -107,7 +107,8 @@ class StartRecord:
 
     image: int
     scores: tuple[float, ...]
-    """Of every start that was followed, the given one first; the higher, the more likely it shows every target."""
+    """Of every start that was tried, the given one first; the higher, the more likely it shows every target. 0 of one
+    that was given up before its picture was read."""
     chosen: int
     """Which of them it was drawn from: 0 is the given one."""
     spared: bool = False

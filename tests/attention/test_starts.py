@@ -34,7 +34,7 @@ from attnreg.account import account
 from attnreg.attention.lookahead.noise_schedule import share_of_signal
 from attnreg.regulation.best_start import BestStart
 from attnreg.regulation.edit import PromptWords
-from attnreg.regulation.kinds import Chosen, Composed, Guess
+from attnreg.regulation.kinds import Chosen, Composed, Follow, Guess
 from attnreg.regulation.noises import noises_like
 from attnreg.sampling import generate
 from test_latents import PICTURE, SCHEDULERS, probabilities_of
@@ -64,9 +64,11 @@ class Other:
     def texts(self, words: PromptWords) -> tuple[str, ...]:
         return self.read_with
 
-    def choose(self, latent: Tensor, follow: Callable[[Tensor], Guess], words: PromptWords) -> Chosen:
+    def choose(self, latent: Tensor, follow: Follow, words: PromptWords) -> Chosen:
         start = latent if self.start is None else self.start.to(latent)
-        self.seen.append(follow(start))
+        guess = follow(start)
+        assert guess.errors
+        self.seen.append(guess)
         return Chosen(start, (1.0, 2.0), 1)
 
 
@@ -103,9 +105,9 @@ def test_another_start_is_followed_as_a_pipeline_with_few_steps_would(
     with regulate(pipe, config=edit):
         many = given_to(pipe, lambda: draw(pipe, num_inference_steps=8, guidance_scale=guidance_scale))
     rows = len(few[0])
-    given_one, other, pipelines = [*[rows] * 5, 1], [*[rows] * 3, 1], [rows] * 7
+    given_one, other, pipelines = [rows] * 5, [*[rows] * 3, 1], [rows] * 7
     assert [len(sample) for sample in many] == given_one + other + pipelines, "its own first step was foreseen"
-    for expected, followed in zip(few[:3], many[6:9], strict=True):
+    for expected, followed in zip(few[:3], many[5:8], strict=True):
         torch.testing.assert_close(followed[-1], expected[-1], rtol=1e-4, atol=1e-4)
 
 
@@ -152,7 +154,39 @@ def test_a_start_that_was_followed_step_by_step_goes_on_from_there(sd1: Any) -> 
     with regulate(sd1, config=edit):
         calls = given_to(sd1, lambda: draw(sd1))
         assert torch.equal(draw(sd1), plain)
-    assert [len(sample) for sample in calls] == [2, 2, 2, 1] * 2 + [2]
+    assert [len(sample) for sample in calls] == [*[2, 2, 2], *[2, 2, 2, 1], 2], "the given one is not read unasked"
+
+
+@dataclass(frozen=True)
+class OnAndOn(Other):
+    """Follows two starts by turns, a stop at a time, and takes the first of them."""
+
+    def choose(self, latent: Tensor, follow: Follow, words: PromptWords) -> Chosen:
+        assert self.start is not None
+        start, other = self.start.to(latent), latent.flip(-1)
+        for stops in (1, 1, 2, None, None):
+            self.seen.append(follow(start, stops))
+            follow(other, stops)
+        return Chosen(start, (1.0, 2.0), 1)
+
+
+def test_starts_are_followed_on_from_where_they_are(sd1: Any) -> None:
+    """What is seen at each stop is what is seen of a start that is followed there at once; no step is taken twice."""
+    start = START[0] * sd1.scheduler.init_noise_sigma
+    by_turns = OnAndOn(start, at=(0, 1, 2))
+    plain = draw(sd1, latents=START.clone())
+    with regulate(sd1, config=by_turns):
+        calls = given_to(sd1, lambda: draw(sd1))
+        assert torch.equal(draw(sd1), plain)
+    assert [len(sample) for sample in calls] == [2] * (3 + 2 * 3 + 1), (
+        "nothing is read, and the start's steps are known"
+    )
+    for stops, guess in zip((1, 1, 2, 3, 3), by_turns.seen[:5], strict=True):
+        at_once = Other(start, at=(0, 1, 2)[:stops])
+        with regulate(sd1, config=at_once):
+            draw(sd1)
+        for one, other in zip(guess.maps, at_once.seen[0].maps, strict=True):
+            assert torch.equal(one.cross, other.cross)
 
 
 def test_noise_that_the_scheduler_draws_is_not_foreseen() -> None:
@@ -385,7 +419,7 @@ def test_the_picture_is_the_unmodified_models_from_that_start(sd1: Any, kind: An
 def test_every_family(family: str) -> None:
     pipe = FAMILIES[family]()
     plain = draw(pipe)
-    edit = BestStart(starts=6, enough=1e9, good=1e9)
+    edit = BestStart(starts=6, group=2, enough=1e9, good=1e9)
     with regulate(pipe, config=edit) as trace:
         drawn = draw(pipe)
         assert torch.equal(drawn, draw(pipe))

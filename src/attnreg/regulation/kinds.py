@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -176,7 +177,7 @@ class Chosen(NamedTuple):
     latent: Float[Tensor, "*latent"]
     """The very latent that was given, if none was better."""
     scores: tuple[float, ...]
-    """Of every start that was followed, the given one first."""
+    """Of every start that was tried, the given one first; 0 of one that was given up before its picture was read."""
     number: int
     """Which of them it is, from 0."""
     spared: bool = False
@@ -185,14 +186,37 @@ class Chosen(NamedTuple):
     """The target that is read least clearly in what the given start leads to, if it was not enough."""
 
 
-class Guess(NamedTuple):
+@dataclass(frozen=True)
+class Guess:
     """What a start leads to, as far as it was followed."""
 
     maps: Sequence[Maps]
     """What each layer attends to in the last of these steps."""
-    errors: tuple[float, ...]
-    """How far from the picture it leads to the denoiser restores that picture from noise: under the prompt first, then
-    under each other text that it is read with. A sum of squares over the latent."""
+    read: Callable[[], tuple[float, ...]]
+    """Reads the picture that it leads to, which takes passes of the denoiser: see `errors`."""
+
+    @cached_property
+    def errors(self) -> tuple[float, ...]:
+        """How far from the picture it leads to the denoiser restores that picture from noise: under the prompt first,
+        then under each other text that it is read with. A sum of squares over the latent. Read when first asked for."""
+        return self.read()
+
+
+@runtime_checkable
+class Follow(Protocol):
+    """Denoises a noise some way down, and tells what comes of it."""
+
+    def __call__(self, start: Float[Tensor, "*latent"], stops: int | None = None) -> Guess:
+        """Follow one start.
+
+        Args:
+            start: the noise.
+            stops: as far as so many of `StartEdit.stops`, from where it is if it was followed before. The given start
+                is always followed to the last. `None`: to the last.
+
+        Returns:
+            What it leads to.
+        """
 
 
 @runtime_checkable
@@ -235,14 +259,14 @@ class StartEdit(Gated, Protocol):
     def choose(
         self,
         latent: Float[Tensor, "*latent"],
-        follow: Callable[[Float[Tensor, "*latent"]], Guess],
+        follow: Follow,
         words: PromptWords,
     ) -> Chosen:
         """Choose the noise that one image begins with.
 
         Args:
             latent: the given one.
-            follow: denoises a noise some way down and tells what comes of it.
+            follow: tells where a noise leads.
             words: the prompt, its targets and where they lie.
 
         Returns:

@@ -17,7 +17,14 @@ from attnreg.attention.lookahead.controls import CONTROL
 from attnreg.attention.lookahead.hindrance import Hindrance
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of, time_of
-from attnreg.attention.lookahead.trajectory import Asked, CachedPredictions, Latents, LookAhead, Trajectory
+from attnreg.attention.lookahead.trajectory import (
+    Asked,
+    CachedPredictions,
+    Followed,
+    Latents,
+    LookAhead,
+    Trajectory,
+)
 from attnreg.attention.watching import Watch
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
@@ -106,7 +113,7 @@ class InitialNoises:
         # What a ControlNet adds is the pipeline's to compute, in each step anew: there is nothing to be handed back.
         closely = CONTROL not in call.arguments
         rows = dict(sorted((row % call.images, row) for row in call.first_rows.values()))
-        given = ahead.follow(list(rows.values()), latents, self.edit.stops(len(ahead.times)), closely)
+        given = ahead.follow(list(rows.values()), latents, self.edit.stops(len(ahead.times)), closely).to()
         after, spared, known = latents.clone(), set[int](), given.asked
         for image, row in sorted(call.first_rows.items()):
             place, one = row % call.images, words[image]
@@ -127,22 +134,25 @@ class InitialNoises:
         self, ahead: LookAhead, row: int, texts: Sequence[EncodedText], words: PromptWords, latent: Latent, own: Guess
     ) -> tuple[Chosen, list[Asked]]:
         """What is chosen for one image, and what was asked when that was followed, unless it is the given start."""
-        stops = self.edit.stops(len(ahead.times))
-        tried: list[tuple[Latent, list[Asked]]] = []
+        every = self.edit.stops(len(ahead.times))
+        tried: list[tuple[Latent, Followed, list[Asked]]] = []
 
-        def follow(start: Latent) -> Guess:
+        def follow(start: Latent, stops: int | None = None) -> Guess:
             if start is latent:
                 return own
-            followed = ahead.follow([row], start.unsqueeze(0), stops)
-            tried.append((start, followed.asked))
-            return self._guess(ahead.call, row, texts, followed, 0)
+            on_its_way = next((followed for one, followed, _ in tried if one is start), None)
+            followed = on_its_way or ahead.follow([row], start.unsqueeze(0), every)
+            reached = followed.to(stops)
+            tried.append((start, followed, reached.asked))
+            return self._guess(ahead.call, row, texts, reached, 0)
 
         chosen = self.edit.choose(latent, follow, words)
-        return chosen, next((asked for start, asked in tried if start is chosen.latent), [])
+        return chosen, next((asked for start, _, asked in reversed(tried) if start is chosen.latent), [])
 
     def _guess(self, call: Call, row: int, texts: Sequence[EncodedText], followed: Trajectory, place: int) -> Guess:
-        """What a start leads to, seen and read; place: among those that were followed together."""
-        return Guess(followed.maps[place], self._errors(call, row, followed.clean[place : place + 1], texts))
+        """What a start leads to, seen; and read once it is asked for. place: among those followed together."""
+        clean = followed.clean[place : place + 1]
+        return Guess(followed.maps[place], lambda: self._errors(call, row, clean, texts))
 
     def _errors(self, call: Call, row: int, clean: Latents, texts: Sequence[EncodedText]) -> tuple[float, ...]:
         """How far from the picture it is restored under each text, from the same noise: sums of squares."""

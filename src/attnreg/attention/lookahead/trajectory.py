@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -128,27 +128,21 @@ class LookAhead:
         self.draws_noise = False
         """Whether the pipeline's scheduler was seen to draw noise in its steps."""
 
-    def follow(
-        self, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool = False
-    ) -> Trajectory:
-        """Where the latents lead, under the prompts of those rows, one each, denoised at the stops.
+    def follow(self, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool = False) -> Followed:
+        """The latents, to be denoised at the stops under the prompts of those rows, one each.
 
         closely: in every step up to the last stop, as the pipeline itself would. So it is done anyway if the stops
         leave none out; but never with a scheduler that draws noise.
         """
-        every = tuple(range(stops[-1] + 1))
-        if not self.draws_noise and (closely or every == stops):
-            followed = self._walk(OwnSteps(self.pipe.scheduler), rows, latents, every)
-            if followed is not None:
-                return followed
-            self.draws_noise = True
-        followed = self._walk(LargeSteps(self.pipe.scheduler, self.scaled), rows, latents, stops)
-        assert followed is not None
-        return followed
+        return Followed(self, rows, latents, stops, closely)
 
-    def _walk(
+    def walk(
         self, solver: OwnSteps | LargeSteps, rows: Sequence[int], latents: Latents, stops: Sequence[int]
-    ) -> Trajectory | None:
+    ) -> Generator[Trajectory | None, int, None]:
+        """Goes as far as it is sent, so many stops from the first, and tells where that is; `None` if noise was drawn.
+
+        What layers attend to is told of the stops where it rests.
+        """
         family, others = self.call.family, self.call.unconditional_rows()
         without = [] if others is None else [others[row % self.call.images] for row in rows]
         # In the order of the batch: asked of all of it, the denoiser is asked what the pipeline will ask.
@@ -159,7 +153,8 @@ class LookAhead:
         watch = self.watch if isinstance(solver, OwnSteps) else None  # of other steps the pipeline takes none
         groups = self._groups(rows, prompted) if watch else []
         state = solver.begin(latents)
-        for stop, after in zip(stops, (*stops[1:], None), strict=True):
+        far = yield None
+        for number, stop in enumerate(stops, 1):
             time = self.times[stop]
             own = solver.given(state, time)
             sample = self.call.beside(own[[places[row] for row in batch]].to(self.call.sample), batch)
@@ -167,7 +162,8 @@ class LookAhead:
             handed = contained(arguments)
             looked: Looked = []
             acts = watch.acts(arguments, groups, lambda *one, noted=looked: noted.append(one)) if watch else {}
-            if after is None:
+            maps: list[list[Maps]] = []
+            if number == far:
                 output, maps = self.look.by_layer(self.call, handed, prompted, beside=acts)
                 looked += self._looked(maps, rows) if watch else []
             else:
@@ -184,14 +180,15 @@ class LookAhead:
             elif self.without:
                 asked.append(self._asked_without(sample, time, batch, asked))
                 guided = self.guidance(guided, family.own(prediction_in(asked[-1].output), latents)[prompted])
-            if after is None:
+            if number == far:
                 clean, _ = parts_of(self.pipe.scheduler, guided, own, time)
-                return Trajectory(clean, maps, asked)
-            stepped = solver.step(guided, time, self.times[after], state)
-            if stepped is None:
-                return None
-            state = stepped
-        raise AssertionError("no stops")
+                far = yield Trajectory(clean, maps, [*asked])
+            if number < len(stops):
+                stepped = solver.step(guided, time, self.times[stops[number]], state)
+                if stepped is None:
+                    yield None
+                    return
+                state = stepped
 
     def _asked_without(self, sample: Tensor, time: Tensor, batch: Sequence[int], asked: list[Asked]) -> Asked:
         """The call without the prompt that follows one with it; asked: all before it, of both kinds in turn."""
@@ -219,6 +216,42 @@ class LookAhead:
                     targets = [one.cross[:, list(columns)].sum(-1) for columns in words.columns.targets]
                     looked.append((layer, [images[row]], one.grid, torch.stack(targets).unsqueeze(0)))
         return looked
+
+
+class Followed:
+    """Starts on their way: each can be followed a part of it, and on from there."""
+
+    def __init__(
+        self, ahead: LookAhead, rows: Sequence[int], latents: Latents, stops: tuple[int, ...], closely: bool
+    ) -> None:
+        self.ahead, self.rows, self.latents, self.stops = ahead, rows, latents, stops
+        every = tuple(range(stops[-1] + 1))
+        self.own = not ahead.draws_noise and (closely or every == stops)
+        """Whether the pipeline's own steps are taken."""
+        self.rests: tuple[int, Trajectory] | None = None
+        self._begin(OwnSteps(ahead.pipe.scheduler) if self.own else LargeSteps(ahead.pipe.scheduler, ahead.scaled))
+
+    def to(self, stops: int | None = None) -> Trajectory:
+        """Follow them to one of the stops, counted from 1, which they have not passed.
+
+        Without a number to the last, and in the pipeline's own steps if that was asked for.
+        """
+        far = min(stops or len(self.stops), len(self.stops))
+        if self.rests and self.rests[0] == far:
+            return self.rests[1]
+        reached = self.walk.send(self.stops[far - 1] + 1 if self.own else far)
+        if reached is None:  # from the beginning: the pipeline's own noise is not to be guessed
+            self.ahead.draws_noise, self.own = True, False
+            self._begin(LargeSteps(self.ahead.pipe.scheduler, self.ahead.scaled))
+            reached = self.walk.send(far)
+        assert reached is not None
+        self.rests = far, reached
+        return reached
+
+    def _begin(self, solver: OwnSteps | LargeSteps) -> None:
+        stops = tuple(range(self.stops[-1] + 1)) if self.own else self.stops
+        self.walk = self.ahead.walk(solver, self.rows, self.latents, stops)
+        next(self.walk)
 
 
 class CachedPredictions:
