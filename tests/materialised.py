@@ -48,7 +48,8 @@ def edited(
         members = membership(tuple(prompts), logits.shape[-1], logits.dtype, logits.device)
         probabilities = moved.softmax(-1)
         mass = target_mass(logits.softmax(-1), members), target_mass(probabilities.detach(), members)
-        return Edited(probabilities, *mass, bias.loss_before, bias.loss_after)
+        losses = (None if one is None else one.mean(1) for one in (bias.loss_before, bias.loss_after))
+        return Edited(probabilities, *mass, *losses)
 
 
 def hotter_text(

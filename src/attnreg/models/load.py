@@ -12,6 +12,7 @@ import torch
 
 from attnreg.devices import check_device
 from attnreg.models.about import POCKET, POCKET_NAME
+from attnreg.models.collecting import without_collecting
 from attnreg.models.directory import PICKLES, SAFE, check_directory, kept_in, variant_of
 from attnreg.models.loaded import check_finite, check_whole, noticing_missing
 from attnreg.models.single_file import load_checkpoint, read_checkpoint
@@ -54,7 +55,8 @@ def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str 
     device = check_device(device)
     pick_dtype(dtype, device)
     place = place_of(model)
-    with _one_line(model, place), _no_surprise_at_small_autoencoders(), noticing_missing() as missing:
+    quiet = _no_surprise_at_small_autoencoders()
+    with without_collecting(), _one_line(model, place), quiet, noticing_missing() as missing:
         if place is not None and place.is_file():
             pipe = load_checkpoint(place, pick_dtype(dtype, device), device)
         else:

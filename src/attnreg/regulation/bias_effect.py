@@ -46,14 +46,11 @@ class BiasEffect:
     @cached_property
     def share(self) -> Float[Tensor, "image head pixel 1"]:
         """`1 / (1 + sum g)`: what is left of everything else in the row. Exactly 1 where nothing is added."""
-        if not self.is_even:
-            return (1 + self.gains.sum(-1, keepdim=True)).reciprocal()
-        probabilities = self.attention.probabilities
-        one = _one(probabilities.dtype, probabilities.device)
-        rows = [
-            torch.baddbmm(one, growth, of_image.mT) for growth, of_image in zip(self.growth, probabilities, strict=True)
-        ]
-        return (rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)).reciprocal().mT
+        if self.is_even:
+            total = one_and(self.growth.flatten(0, 1), self.attention.probabilities.flatten(0, 1))
+        else:
+            total = one_and(1.0, self.gains.flatten(0, 1))
+        return total.reciprocal().unflatten(0, self.growth.shape[:2]).mT
 
     def measure(self) -> Masses:
         """The masses without and with the edit, as far as they must be computed now; without gradient."""
@@ -79,8 +76,8 @@ class Masses:
     growth: Float[Tensor, "image head 1 column"] | None
     pixels: int
     members: Float[Tensor, "image column target"]
-    loss_before: Float[Tensor, " image"] | None
-    loss_after: Float[Tensor, " image"] | None
+    loss_before: Float[Tensor, "image head"] | None
+    loss_after: Float[Tensor, "image head"] | None
 
     @staticmethod
     def of_all_heads(parts: Sequence[Masses]) -> Masses:
@@ -94,8 +91,8 @@ class Masses:
             before=torch.cat([one.before for one in parts], 1),
             after=torch.cat([one.after for one in parts], 1),
             growth=torch.cat(growths, 1) if growths else None,
-            loss_before=_mean(losses[0]),
-            loss_after=_mean(losses[1]),
+            loss_before=_of_all(losses[0]),
+            loss_after=_of_all(losses[1]),
         )
 
     @torch.no_grad()
@@ -105,16 +102,35 @@ class Masses:
         if self.growth is not None:
             after = after * (1 + self.growth)
         before, after = ((one.mean(1) @ self.members).squeeze(1) for one in (self.before, after))
-        return Measured(before, after, self.loss_before, self.loss_after)
+        losses = (None if one is None else one.mean(1) for one in (self.loss_before, self.loss_after))
+        return Measured(before, after, *losses)
 
 
-def _mean(losses: Sequence[Float[Tensor, " image"] | None]) -> Float[Tensor, " image"] | None:
+def one_and(
+    factors: Float[Tensor, "problem 1 column"] | float, of_columns: Float[Tensor, "problem pixel column"]
+) -> Float[Tensor, "problem 1 pixel"]:
+    """`1 + sum_c f_c X_c` in one operation.
+
+    Args:
+        factors: `f`, of every problem, or one number for all.
+        of_columns: `X`.
+
+    Returns:
+        A number a pixel; pixels side by side.
+    """
+    kind = of_columns.dtype, of_columns.device
+    if isinstance(factors, float):
+        factors = _all(factors, of_columns.shape[-1], *kind).expand(len(of_columns), -1, -1)
+    return torch.baddbmm(_all(1.0, 1, *kind), factors, of_columns.mT)
+
+
+def _of_all(losses: Sequence[Float[Tensor, "image _"] | None]) -> Float[Tensor, "image head"] | None:
     told = [one for one in losses if one is not None]
-    return torch.stack(told).mean(0) if told else None
+    return torch.cat(told, 1) if told else None
 
 
-@lru_cache(maxsize=16)
-def _one(dtype: torch.dtype, device: torch.device) -> Float[Tensor, ""]:
+@lru_cache(maxsize=64)
+def _all(number: float, columns: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "1 1 column"]:
     """Do not write to it: it is kept."""
     with torch.inference_mode(False):
-        return torch.ones((), dtype=dtype, device=device)
+        return torch.full((1, 1, columns), number, dtype=dtype, device=device)

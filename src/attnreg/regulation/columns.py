@@ -145,7 +145,7 @@ class Bias:
 
     Args:
         columns: what is added: one number a column and head (`pixel` is 1), or one a position.
-        loss_before: the method's objective where its search began, mean over heads; `None` if it has none.
+        loss_before: the method's objective where its search began, of each head; `None` if it has none.
         loss_after: the same where its search ended.
         growth: `exp(columns) - 1` in the place of `columns`, by an edit to which that is the nearer of the two.
 
@@ -156,8 +156,8 @@ class Bias:
     def __init__(
         self,
         columns: Float[Tensor, "image head #pixel column"] | None = None,
-        loss_before: Float[Tensor, " image"] | None = None,
-        loss_after: Float[Tensor, " image"] | None = None,
+        loss_before: Float[Tensor, "image head"] | None = None,
+        loss_after: Float[Tensor, "image head"] | None = None,
         *,
         growth: Float[Tensor, "image head #pixel column"] | None = None,
     ) -> None:

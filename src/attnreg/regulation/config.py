@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.basis import gaussian_basis
+from attnreg.regulation.bias_effect import one_and
 from attnreg.regulation.columns import Bias, ColumnAttention
-from attnreg.regulation.grouping import per_image
 from attnreg.regulation.newton import approach
 from attnreg.regulation.objective import ObjectiveSettings
 from attnreg.regulation.settings import number, setting, whole_number
@@ -64,14 +63,12 @@ class AttentionRegulation(ObjectiveSettings):
             solution = self._searched(grouped, basis, attention.grid, shape, previous)
             memory["weights"] = solution.weights
             used = solution.weights if previous is None else solution.weights.lerp(previous, self.smoothing)
-            edit = (used * (self.strength * self.decay**step)) @ basis
-            images = len(attention.probabilities)
-            per_target = rearrange(edit, "(image head) target pixel -> image head pixel target", image=images)
-            return Bias(
-                attention.spread(per_target),
-                per_image(solution.loss_before, images),
-                per_image(solution.loss_after, images),
-            )
+            # What comes first counts nothing (beta): a product that adds nothing takes no factor.
+            factor, everywhere = self.strength * self.decay**step, basis.expand(len(used), -1, -1)
+            edit = torch.baddbmm(used[:1, :1, :1], used, everywhere, beta=0, alpha=factor)
+            of_heads = attention.probabilities.shape[:2]
+            losses = (one.unflatten(0, of_heads) for one in (solution.loss_before, solution.loss_after))
+            return Bias(attention.spread(edit.unflatten(0, of_heads).mT), *losses)
 
     def _searched(
         self,
@@ -91,8 +88,9 @@ class AttentionRegulation(ObjectiveSettings):
 
 def _group_logits(by_target: Float[Tensor, "image head pixel target"]) -> Float[Tensor, "image*head group pixel"]:
     """`log P` of every target and, in the last row, of all other columns together: logits whose softmax is `P`."""
-    rest = (1 - by_target.sum(-1, keepdim=True)).clamp_min(torch.finfo(by_target.dtype).eps)
-    return torch.cat([by_target.mT, rest.mT], -2).log().flatten(0, 1)
+    of_problems = by_target.flatten(0, 1)
+    rest = one_and(-1.0, of_problems).clamp_min(torch.finfo(by_target.dtype).eps)
+    return torch.cat([of_problems.mT, rest], 1).log()
 
 
 def _recall(memory: dict[str, Any], shape: torch.Size, layer: str) -> Float[Tensor, "problem target basis"] | None:

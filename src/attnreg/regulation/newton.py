@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.basis import Separated, gaussian_basis, separated_basis
-from attnreg.regulation.objective import Objective, quantile_split
+from attnreg.regulation.objective import Objective, quantile_rank
 from attnreg.regulation.solver import Solution
 from attnreg.types import Grid
 
@@ -42,7 +42,7 @@ def goals_of(
 ) -> Goals:
     """Do not write to the tensors: they are kept."""
     share = min(1.0, objective.area * targets) / targets
-    above, _ = quantile_split(objective.peak_quantile, pixels, dtype, device)
+    above, _ = quantile_rank(objective.peak_quantile, pixels, dtype)
     pulled = min(pixels, max(above, math.ceil(BAND * (1 - objective.peak_quantile) * pixels)))
     with torch.inference_mode(False):
         each = torch.tensor([share, objective.peak], dtype=torch.float64).repeat_interleave(targets)
@@ -95,37 +95,42 @@ def approach(
     edited = logits.clone()
     rows = logits.new_zeros(len(logits), 2 * targets, targets, grid.pixels)
     divisors = logits.new_full((len(logits), 2 * targets, 1), goals.pulled)
-    weights, reached = start, []
-    for _ in range(iterations):
+    reached = torch.empty(2, *rows.shape[:2], dtype=logits.dtype, device=logits.device)
+    weights, last = start, min(iterations, 1)
+    for turn in range(iterations):
+        here = reached[min(turn, 1)]
         torch.baddbmm(logits[:, :-1], weights, everywhere, out=edited[:, :-1])
         probability = edited.softmax(1)[:, :-1]
         largest = probability.topk(goals.pulled, dim=-1).values
-        reached.append(_reached(objective, probability, largest))
+        _reach(objective, probability, largest, here)
         # What is masked has no pixel at which it could be pulled.
         threshold = largest[..., -1:].clamp_min(torch.finfo(logits.dtype).tiny)
         slopes = _slopes(rows, divisors, probability, threshold, grid, factors)
-        missed = goals.log_odds - reached[-1].logit(EDGE)
+        missed = goals.log_odds - here.logit(EDGE)
         wanted = torch.baddbmm(missed.unsqueeze(-1), slopes, weights.flatten(1).unsqueeze(-1))
         curvature = torch.baddbmm(goals.damping, slopes, slopes.mT)
         pull = torch.linalg.solve_ex(curvature, wanted).result  # it does not wait to learn whether it went well
         weights = (pull.mT @ slopes).view_as(start)
     torch.baddbmm(logits[:, :-1], weights, everywhere, out=edited[:, :-1])
     probability = edited.softmax(1)[:, :-1]
-    count, _ = quantile_split(objective.peak_quantile, grid.pixels, logits.dtype, logits.device)
-    reached.append(_reached(objective, probability, probability.topk(count, dim=-1).values))
-    before, after = _losses(objective, goals, (reached[0], reached[-1]), (start, weights))
+    count, _ = quantile_rank(objective.peak_quantile, grid.pixels, logits.dtype)
+    _reach(objective, probability, probability.topk(count, dim=-1).values, reached[last])
+    before, after = _losses(objective, goals, reached[: last + 1], (start, weights))
     better = after < before  # never true of a loss that is no number
     return Solution(torch.where(better[:, None, None], weights, start), before, torch.where(better, after, before))
 
 
-def _reached(
+def _reach(
     objective: Objective,
     probability: Float[Tensor, "problem target pixel"],
     largest: Float[Tensor, "problem target top"],
-) -> Float[Tensor, "problem goal"]:
-    """The mean share of each target, then the quantile of each."""
-    count, split = quantile_split(objective.peak_quantile, probability.shape[-1], probability.dtype, probability.device)
-    return torch.cat([probability.mean(-1), largest[..., count - len(split) : count] @ split], 1)
+    reached: Float[Tensor, "problem goal"],
+) -> None:
+    """Write the mean share of each target, then the quantile of each."""
+    targets, pixels = probability.shape[1:]
+    count, beyond = quantile_rank(objective.peak_quantile, pixels, probability.dtype)
+    torch.mean(probability, -1, out=reached[:, :targets])
+    torch.lerp(largest[..., count - 1], largest[..., max(count - 2, 0)], beyond, out=reached[:, targets:])
 
 
 def _slopes(
@@ -158,10 +163,10 @@ def _slopes(
 def _losses(
     objective: Objective,
     goals: Goals,
-    reached: tuple[Float[Tensor, "problem goal"], Float[Tensor, "problem goal"]],
+    reached: Float[Tensor, "ends problem goal"],
     weights: tuple[Float[Tensor, "problem target basis"], Float[Tensor, "problem target basis"]],
 ) -> Float[Tensor, "two problem"]:
-    """The objective at both ends of the search."""
-    missed = torch.stack(reached) - goals.values
+    """The objective at both ends of the search; of a search without steps these are one."""
+    missed = reached - goals.values
     sizes = torch.stack(weights).square().mean((2, 3))
     return torch.add(missed.square() @ goals.weights, sizes, alpha=objective.size_weight)

@@ -123,7 +123,13 @@ def quantile_split(
     """
     # Even under `inference_mode` a normal tensor is made, for a later caller may be outside of it.
     with torch.inference_mode(False):
-        rank = float(torch.tensor(quantile, dtype=dtype) * (pixels - 1))
-        below, beyond = math.floor(rank), rank - math.floor(rank)
-        split = [1.0] if below == pixels - 1 else [beyond, 1 - beyond]
-        return pixels - below, torch.tensor(split, dtype=dtype, device=device)
+        count, beyond = quantile_rank(quantile, pixels, dtype)
+        split = [1.0] if count == 1 else [beyond, 1 - beyond]
+        return count, torch.tensor(split, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def quantile_rank(quantile: float, pixels: int, dtype: torch.dtype) -> tuple[int, float]:
+    """Which of the largest pixels is the last at or below the quantile, and how far beyond it, towards the next."""
+    rank = float(torch.tensor(quantile, dtype=dtype) * (pixels - 1))
+    return pixels - math.floor(rank), rank - math.floor(rank)
