@@ -65,6 +65,13 @@ METHODS: dict[str, Method] = {
         edits="values of the attention over the text",
         needs=("parse",),
     ),
+    "tome": Method(
+        "methods.tome.ToMe",
+        "merges each thing and its attributes into one token, and takes the end of text from the things alone",
+        "Hu et al., NeurIPS 2024, arXiv:2411.07132",
+        edits="prompt embedding",
+        needs=("parse",),
+    ),
     "composable-diffusion": Method(
         "methods.composable_diffusion.ComposableDiffusion",
         "denoises every phrase alone and adds up where they pull",

@@ -26,6 +26,12 @@ SPACES: dict[str, Space] = {
     "attention-regulation": {**_ADDED, "strength": (0.25, 0.5, 1.0)},
     "attention-balance": {**_ADDED, "window": ((0.0, 0.33), (0.0, 0.67), (0.0, 1.0)), "gain": (1.5, 3.0, 5.0)},
     "attention-scaling": {**_ADDED, "shift": (0.5, 1.0, 2.0)},
+    "tome": {
+        "noun": (0.9, 1.1, 1.4),
+        "modifiers": (0.6, 1.2, 1.8),
+        "ends": (True, False),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+    },
     "best-start": {"enough": (0.9, 1.1, 1.3), "good": (1.5, 2.0, 2.5), "starts": (4, 8, 16), "until": (0.33, 0.5)},
 }
 """Method -> its space. A method that has none here cannot be tuned."""
