@@ -126,6 +126,14 @@ METHODS: dict[str, Method] = {
         needs=("gradient",),
         passes="up to 100 with a gradient in the first step, then as attend-and-excite",
     ),
+    "saga": Method(
+        "methods.saga.Saga",
+        "learns a distribution in which every target is seen and no two are mixed, and goes on from a sample of it",
+        "Grimal et al., AAAI 2026, arXiv:2508.13866",
+        edits="latent",
+        needs=("gradient",),
+        passes="up to 500 with a gradient in one step",
+    ),
     "self-cross": Method(
         "methods.self_cross.SelfCross",
         "moves the latent until no target's pixels look at where another target is",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from einops import rearrange
@@ -76,6 +77,14 @@ def smoothed(maps: Float[Tensor, "target height width"]) -> Float[Tensor, "targe
 def neglect(maps: Float[Tensor, "target height width"]) -> Float[Tensor, ""]:
     """`max_s max(0, 1 - max_x M_s(x))`: how far the most neglected thing is from being seen anywhere (equation 1)."""
     return (1 - maps.flatten(1).amax(-1)).clamp(min=0).amax()
+
+
+def overlap(maps: Float[Tensor, "target height width"]) -> Float[Tensor, ""]:
+    """`sum min(A, B) / sum (A + B)`, the mean over all pairs of maps: 0 apart, 1/2 the same; 0 for one map."""
+    pairs = [
+        torch.minimum(one, other).sum() / (one + other).sum().clamp(min=1e-6) for one, other in combinations(maps, 2)
+    ]
+    return torch.stack(pairs).mean() if pairs else maps.new_zeros(())
 
 
 def distributions(maps: Float[Tensor, "target ..."]) -> Float[Tensor, "target pixel"]:

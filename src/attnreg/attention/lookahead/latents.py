@@ -17,7 +17,8 @@ from attnreg.attention.lookahead.controls import Controls
 from attnreg.attention.lookahead.hindrance import of_latents, of_starts
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.map_recorder import MapRecorder
-from attnreg.regulation.edit import LatentEdit, Maps
+from attnreg.attention.lookahead.sight import StepSight
+from attnreg.regulation.edit import LatentEdit
 from attnreg.trace import Trace
 from attnreg.types import AttnregError, LatentRecord
 
@@ -190,10 +191,7 @@ class MovedLatents:
             for image, row in rows.items():
                 one = words[image]
                 assert one is not None
-
-                def see(z: Tensor, row: int = row) -> Maps:
-                    return look(call, row, call.beside(scaled(z.unsqueeze(0)).to(call.sample), [row]))
-
+                see = StepSight(self.pipe, look, call, row, scaled)
                 place = row % call.images
                 # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
                 with torch.inference_mode(False), torch.enable_grad():
