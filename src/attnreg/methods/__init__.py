@@ -134,6 +134,14 @@ METHODS: dict[str, Method] = {
         needs=("gradient",),
         passes="up to 500 with a gradient in one step",
     ),
+    "focus": Method(
+        "methods.focus.Focus",
+        "turns every step towards attention in which a target's tokens agree and targets differ",
+        "Bill et al., 2025, arXiv:2510.02315",
+        edits="prediction, by a gradient",
+        needs=("gradient",),
+        passes="1 with a gradient for every step of the window",
+    ),
     "self-cross": Method(
         "methods.self_cross.SelfCross",
         "moves the latent until no target's pixels look at where another target is",

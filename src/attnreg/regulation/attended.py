@@ -64,9 +64,11 @@ def maps_of(
     return rearrange(summed, "target (height width) -> target height width", height=grid.height, width=grid.width)
 
 
-def smoothed(maps: Float[Tensor, "target height width"]) -> Float[Tensor, "target height width"]:
-    """Each map under the 3 x 3 kernel that `KERNEL` spans, mirrored at its edges (a single row or column: repeated)."""
-    weights = torch.tensor(KERNEL, dtype=maps.dtype, device=maps.device)
+def smoothed(
+    maps: Float[Tensor, "target height width"], kernel: tuple[float, float, float] = KERNEL
+) -> Float[Tensor, "target height width"]:
+    """Each map under the 3 x 3 kernel that `kernel` spans, mirrored at its edges (a single row or column: repeated)."""
+    weights = torch.tensor(kernel, dtype=maps.dtype, device=maps.device)
     for axis in (1, 2):
         mode = "reflect" if maps.shape[axis] > 1 else "replicate"
         padded = F.pad(maps[None], (0, 0, 1, 1) if axis == 1 else (1, 1, 0, 0), mode=mode)[0]

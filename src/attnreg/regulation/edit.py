@@ -180,6 +180,9 @@ class LatentUpdated(NamedTuple):
     """`None` if the update ends with a change that was not looked at any more."""
     passes: int = 0
     """How many times the denoiser was run."""
+    push: Float[Tensor, "*latent"] | None = None
+    """What is added, in this step and under guidance, to the predicted velocity `e - x`: noise less picture. Whatever
+    the model predicts is changed by as much as that means; the latent stays."""
 
 
 @runtime_checkable
