@@ -18,7 +18,8 @@ import tiny_families
 from attnreg import AttnregError, regulate
 from attnreg.attention.lookahead.noise_schedule import pushed
 from attnreg.methods.focus import Focus, control
-from attnreg.regulation.edit import LatentUpdated, Sight
+from attnreg.regulation.edit import LatentUpdated
+from attnreg.regulation.sight import Sight
 
 PAIR = by_hand.words_of("a blue balloon and a cat")
 
@@ -76,6 +77,7 @@ class ToySight(by_hand.Toy, Sight):
 
     channel_axis = 0
     level = (0.25, 0.75)
+    prompt = nothing = under = None  # nobody asks for these
 
     def picture(self, latent: Tensor) -> Tensor:
         raise AssertionError("nobody asked")

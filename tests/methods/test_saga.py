@@ -10,8 +10,9 @@ from torch import Tensor
 
 import by_hand
 from attnreg.methods.saga import Saga, held_to
-from attnreg.regulation.edit import Maps, Sight
+from attnreg.regulation.edit import Maps
 from attnreg.regulation.noises import normal_noises
+from attnreg.regulation.sight import Sight
 from attnreg.types import AttnregError
 
 LEVEL = (0.6, 0.8)
@@ -24,6 +25,7 @@ class ToySight(by_hand.Toy, Sight):
     level = LEVEL
     channel_axis = 0
     asked = 0
+    prompt = nothing = under = None  # nobody asks for these
 
     def picture(self, latent: Tensor) -> Tensor:
         self.asked += 1

@@ -134,6 +134,14 @@ METHODS: dict[str, Method] = {
         needs=("gradient",),
         passes="up to 500 with a gradient in one step",
     ),
+    "frap": Method(
+        "methods.frap.Frap",
+        "learns, step by step, a weight a word by which every target is seen, and its modifiers where it is",
+        "Jiang et al., TMLR 2025, arXiv:2408.11706",
+        edits="prompt embedding, by a gradient",
+        needs=("parse", "gradient"),
+        passes="1 with a gradient for every step of the window",
+    ),
     "focus": Method(
         "methods.focus.Focus",
         "turns every step towards attention in which a target's tokens agree and targets differ",

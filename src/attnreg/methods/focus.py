@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.attended import distributions, maps_of, smoothed
-from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords, Sight
+from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, LatentSettings, See
 from attnreg.regulation.settings import in_window, number, setting
+from attnreg.regulation.sight import Sight
 from attnreg.types import AttnregError
 
 _SIDE = math.exp(-0.5) / (1 + 2 * math.exp(-0.5))
@@ -45,6 +46,8 @@ class Focus(LatentSettings):
 
     window: tuple[float, float] = in_window(0.0, 1.0)
     step_size: float = setting(4.0, number(0.0), "l: how strongly the velocity is turned; as published, 1 to 5")
+
+    asks: ClassVar[frozenset[str]] = frozenset({"level"})
 
     def aim(self, maps: Maps, words: PromptWords, step: int, total: int, memory: dict[str, Any]) -> Aim:
         """The cost C."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from attnreg.heads import parts_of
 from attnreg.regulation.attended import maps_of, neglect, overlap, sharpened, smoothed
-from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords, Sight
+from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, Evaluation, LatentSettings, See
 from attnreg.regulation.noises import normal_noises
 from attnreg.regulation.settings import in_window, number, padding_competes, setting, whole_number
+from attnreg.regulation.sight import Sight
 from attnreg.types import AttnregError
 
 Latent = Float[Tensor, "*latent"]
@@ -44,6 +45,8 @@ class Saga(LatentSettings):
     noises: int = setting(10, whole_number(1, 1000), "how many noises the loss of a step is the mean of")
     momentum: float = setting(0.4, number(0.0, 1.0), "part of the last move that is made again")
     padding: bool = padding_competes()
+
+    asks: ClassVar[frozenset[str]] = frozenset({"level", "picture"})
 
     def aim(self, maps: Maps, words: PromptWords, step: int, total: int, memory: dict[str, Any]) -> Aim:
         """The mean of neglect and overlap, for one noise."""

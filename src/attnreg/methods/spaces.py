@@ -30,6 +30,13 @@ SPACES: dict[str, Space] = {
         "window": ((0.1, 0.6), (0.2, 0.6), (0.3, 0.6)),
         "padding": (True, False),
     },
+    "frap": {
+        "step_size": (0.1, 0.25, 0.5, 1.0, 2.0),
+        "binding": (0.0, 0.5, 1.0),
+        "reach": (0.2, 0.4, 0.8),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+        "padding": (True, False),
+    },
     "focus": {
         "step_size": (0.5, 1.0, 2.0, 4.0, 8.0),
         "layers": (("auto",), ("all",)),

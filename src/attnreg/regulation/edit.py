@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,42 +133,6 @@ class Maps:
     grid: Grid
 
 
-class Sight(ABC):
-    """What one step of the denoiser can be asked about one image, by an edit that looks with a gradient."""
-
-    @abstractmethod
-    def __call__(self, latent: Float[Tensor, "*latent"]) -> Maps:
-        """Run the denoiser once on a latent and this image's prompt alone, without guidance.
-
-        Args:
-            latent: in the place of the pipeline's own.
-
-        Returns:
-            What the prompt attends to, with a graph from the latent to the maps.
-        """
-
-    @property
-    @abstractmethod
-    def level(self) -> tuple[float, float]:
-        """`(A, S)` of the pipeline's own latent `A x + S e`: how much picture x, and how much noise e of variance 1."""
-
-    @property
-    @abstractmethod
-    def channel_axis(self) -> int:
-        """Which axis of one image's latent holds the channels."""
-
-    @abstractmethod
-    def picture(self, latent: Float[Tensor, "*latent"]) -> Float[Tensor, "*latent"]:
-        """Run the denoiser under the pipeline's guidance, without a graph.
-
-        Args:
-            latent: in the place of the pipeline's own.
-
-        Returns:
-            The picture x that is predicted from it, in float32.
-        """
-
-
 class LatentUpdated(NamedTuple):
     """A latent after an update, and what the update did."""
 
@@ -183,6 +146,8 @@ class LatentUpdated(NamedTuple):
     push: Float[Tensor, "*latent"] | None = None
     """What is added, in this step and under guidance, to the predicted velocity `e - x`: noise less picture. Whatever
     the model predicts is changed by as much as that means; the latent stays."""
+    text: Float[Tensor, "token channel"] | None = None
+    """What the prompt is read as in this step; of an `AskingEdit` for text alone."""
 
 
 @runtime_checkable
@@ -218,7 +183,7 @@ class LatentEdit(Protocol):
 
         Args:
             latent: the pipeline's own, before the scheduler scales it for the denoiser.
-            see: runs the denoiser on a latent; a `Sight`, which can be asked for more.
+            see: runs the denoiser on a latent; a `sight.Sight`, which can be asked for more.
             words: the prompt, its targets and where they lie.
             step: calls of the denoiser before this one.
             total: how many there will be.
@@ -227,6 +192,15 @@ class LatentEdit(Protocol):
         Returns:
             The moved latent, and what the move did.
         """
+
+
+@runtime_checkable
+class AskingEdit(LatentEdit, Protocol):
+    """A `LatentEdit` that asks a step for more than maps; see `sight.Sight`."""
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """For what: "level", how noisy its latent is; "picture", the one it leads to; "text", to read another one."""
 
 
 @contextmanager

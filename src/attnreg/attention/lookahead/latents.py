@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.attention.attending import Time, Words
+from attnreg.attention.attending import Time
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.lookahead.controls import Controls
@@ -18,7 +18,7 @@ from attnreg.attention.lookahead.hindrance import of_latents, of_starts
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import pushed
-from attnreg.attention.lookahead.sight import StepSight
+from attnreg.attention.lookahead.sight import StepSight, under
 from attnreg.regulation.edit import LatentEdit
 from attnreg.trace import Trace
 from attnreg.types import AttnregError, LatentRecord
@@ -172,7 +172,7 @@ class MovedLatents:
         if moves:
             rows = sorted(call.first_rows.items())
             needy = {image: row for image, row in rows if words[image] is not None and image not in self.spared}
-            self._move(call, needy, words, time, after, scaled)
+            call = self._move(call, needy, prepared, time, after, scaled)
         if torch.equal(after, before):
             return call
         self.moved = _Moved(before, after, scaled, call.sample)
@@ -183,20 +183,20 @@ class MovedLatents:
         self,
         call: Call,
         rows: dict[int, int],
-        words: Words,
+        prepared: Prepared,
         time: Time,
         latents: Latents,
         scaled: Callable[[Latents], Latents],
-    ) -> None:
-        """Move each image's latent, in place, and note what is added to its prediction."""
-        edit, look = self.edit, self.look
+    ) -> Call:
+        """Move each image's latent, in place, and note what is added to its prediction; the call as it is then read."""
+        edit, look, texts = self.edit, self.look, dict[int, Tensor]()
         assert edit is not None
         assert look is not None
         with look.ready(call):
             for image, row in rows.items():
-                one = words[image]
+                one = prepared.words[image]
                 assert one is not None
-                see = StepSight(self.pipe, look, call, row, scaled)
+                see = StepSight(self.pipe, look, call, row, scaled, prepared.nothing)
                 place = row % call.images
                 # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
                 with torch.inference_mode(False), torch.enable_grad():
@@ -206,9 +206,12 @@ class MovedLatents:
                 if updated.push is not None:
                     self.push = torch.zeros_like(latents) if self.push is None else self.push
                     self.push[place] = updated.push.detach().to(latents)
+                if updated.text is not None:
+                    texts |= {at: updated.text.detach() for at, of in call.pairs if of == image}
                 self.trace.updates.append(
                     LatentRecord(time.step, image, updated.loss_before, updated.loss_after, updated.passes)
                 )
+        return under(call, texts) if texts else call
 
 
 def _heeds_latents(scheduler: Any) -> bool:

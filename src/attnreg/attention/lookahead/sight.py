@@ -1,8 +1,8 @@
-"""What a step of the denoiser can be asked about one image, by an edit that looks with a gradient: see `edit.Sight`."""
+"""What a step of the denoiser can be asked about one image by an edit that looks with a gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,23 +14,58 @@ from attnreg.attention.lookahead.guidance import Guidance
 from attnreg.attention.lookahead.hindrance import of_levels, of_pictures
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
-from attnreg.regulation.edit import Maps, Sight
+from attnreg.regulation.edit import Maps
+from attnreg.regulation.kinds import EncodedText
+from attnreg.regulation.sight import Sight
 from attnreg.types import AttnregError
 
 Latents = Float[Tensor, "image *latent"]
+
+
+def under(call: Call, texts: Mapping[int, Float[Tensor, "token channel"]]) -> Call:
+    """A call with other embeddings in some rows."""
+    hidden = call.hidden
+    if isinstance(hidden, Tensor):
+        made: Any = torch.stack([texts.get(row, own).to(hidden) for row, own in enumerate(hidden.clone())])
+    else:
+        made = [texts.get(row, own).to(own) for row, own in enumerate(hidden)]
+    return call.given(**{call.family.text: made})
 
 
 class StepSight(Sight):
     """`edit.Sight` of one image in one call of a pipeline."""
 
     def __init__(
-        self, pipe: Any, look: MapRecorder, call: Call, row: int, scaled: Callable[[Latents], Latents]
+        self,
+        pipe: Any,
+        look: MapRecorder,
+        call: Call,
+        row: int,
+        scaled: Callable[[Latents], Latents],
+        nothing: EncodedText | None = None,
     ) -> None:
         self.pipe, self.look, self.call, self.row, self.scaled = pipe, look, call, row, scaled
+        self.empty = nothing
 
     def __call__(self, latent: Float[Tensor, "*latent"]) -> Maps:
-        """What the image's prompt attends to; see `edit.Sight`."""
+        """What the image's prompt attends to; see `sight.Sight`."""
         return self.look(self.call, self.row, self._sample(latent, [self.row]))
+
+    @property
+    def prompt(self) -> Float[Tensor, "token channel"]:
+        """The row's embedding: a copy, for one that was made in inference mode is of no use to a backward pass."""
+        own: Tensor = self.call.hidden[self.row]
+        return own.clone()
+
+    @property
+    def nothing(self) -> Float[Tensor, "token channel"]:
+        """The empty prompt's embedding, where it was asked for."""
+        assert self.empty is not None
+        return self.empty.embedding.to(self.prompt)
+
+    def under(self, text: Float[Tensor, "token channel"], latent: Float[Tensor, "*latent"]) -> Maps:
+        """What another embedding attends to; see `sight.Sight`."""
+        return self.look(under(self.call, {self.row: text}), self.row, self._sample(latent, [self.row]))
 
     @property
     def channel_axis(self) -> int:
@@ -49,7 +84,7 @@ class StepSight(Sight):
 
     @torch.no_grad()
     def picture(self, latent: Float[Tensor, "*latent"]) -> Float[Tensor, "*latent"]:
-        """What is predicted under guidance; see `edit.Sight`. Raises `AttnregError` where that is not known."""
+        """What is predicted under guidance; see `sight.Sight`. Raises `AttnregError` where that is not known."""
         if hindrance := of_pictures(self.pipe, self.call):
             raise AttnregError(hindrance.error)
         call, family = self.call, self.call.family
