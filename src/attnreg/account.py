@@ -19,7 +19,7 @@ def account(sample: Sample) -> str:
             for name, (before, after) in image.items()
         )
         told.append(f"mean attention {', '.join(shares)}")
-    if updates := trace.updates:
+    if updates := [one for one in trace.updates if one.passes]:
         losses = [one.loss_before for one in updates if one.loss_before is not None]
         moved = f"latent moved in {len(updates)} steps, {sum(one.passes for one in updates)} passes with a gradient"
         told.append(f"{moved}, loss {losses[0]:.3f} -> {losses[-1]:.3f}" if losses else moved)

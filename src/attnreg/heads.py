@@ -23,7 +23,6 @@ class Parts:
     """The pieces of each adjective, one entry a word."""
 
 
-@functools.lru_cache(maxsize=256)  # asked in every look at the same prompt, and a parse takes milliseconds
 def parts_of(target: Target, prompt: str = "") -> Parts:
     """The noun and the modifiers of a target, by the parse of the prompt (of the target alone if there is none).
 
@@ -31,8 +30,21 @@ def parts_of(target: Target, prompt: str = "") -> Parts:
     Where the parse finds no noun, or the pieces do not spell the words, all of the target is its noun: it is then one
     thing without modifiers.
     """
+    return _parsed(target, prompt)[0]
+
+
+def bare_text(target: Target, prompt: str = "") -> str:
+    """A target as it is written without its modifiers and what joins them: "cat" of "black and white cat".
+
+    By the same parse as `parts_of`: of a target without modifiers it is the text itself.
+    """
+    return _parsed(target, prompt)[1]
+
+
+@functools.lru_cache(maxsize=256)  # asked in every look at the same prompt, and a parse takes milliseconds
+def _parsed(target: Target, prompt: str) -> tuple[Parts, str]:
     text, nth = numbered(target.text)
-    whole = Parts(target.tokens)
+    whole = Parts(target.tokens), text
     for told in dict.fromkeys((prompt, text)):
         runs = occurrences(text, split_words(told))
         if nth > len(runs):
@@ -42,7 +54,13 @@ def parts_of(target: Target, prompt: str = "") -> Parts:
         for phrase in find_phrases(told):
             noun = tuple(column for word in phrase.nouns for column in columns.get(word, ()))
             if noun:
-                return Parts(noun, tuple(columns[word] for word in phrase.adjectives if word in columns))
+                modifiers = [word for word in phrase.adjectives if word in columns]
+                parts = Parts(noun, tuple(columns[word] for word in modifiers))
+                written = told[runs[nth - 1][0].start : runs[nth - 1][-1].end]
+                if modifiers:
+                    first, last = (one.start - runs[nth - 1][0].start for one in (modifiers[0], phrase.nouns[0]))
+                    written = written[:first] + written[last:]
+                return parts, written
         return whole
     return whole
 

@@ -50,8 +50,9 @@ def counted(pipe: Any) -> Iterator[Passes]:
             sample = args[0] if args else kwargs[first]  # a tensor, or of some models a list of them
             rows = len(sample)
             add(rows)
-            if isinstance(sample, torch.Tensor) and sample.requires_grad and torch.is_grad_enabled():
-                sample.register_hook(lambda _: add(BACKWARD * rows))
+            wanted = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor) and one.requires_grad]
+            if wanted and torch.is_grad_enabled():
+                _once(wanted, lambda: add(BACKWARD * rows))
             return original(*args, **kwargs)
 
         return torch.compiler.disable(forward, recursive=False)  # type: ignore[no-any-return]
@@ -62,3 +63,17 @@ def counted(pipe: Any) -> Iterator[Passes]:
     finally:
         live = False
         patch.undo()
+
+
+def _once(tensors: list[torch.Tensor], do: Callable[[], None]) -> None:
+    """Call something when the gradient of the first of some tensors arrives: one backward pass has gone through all."""
+    done = False
+
+    def arrived(_: torch.Tensor) -> None:
+        nonlocal done
+        if not done:
+            done = True
+            do()
+
+    for one in tensors:
+        one.register_hook(arrived)

@@ -226,7 +226,7 @@ def test_as_many_texts_as_embeddings() -> None:
         draw(pipe, options, **embeddings)
 
 
-@pytest.mark.parametrize("method", ["best-start", "prompt-weighting", "composable-diffusion"])
+@pytest.mark.parametrize("method", ["best-start", "prompt-weighting", "tome", "frap", "composable-diffusion"])
 def test_methods_that_encode_texts_of_their_own_are_refused_and_auto_balances(method: str) -> None:
     pipe = tiny.stable_diffusion()
     options = MODELS["UNet"][1] | {"num_inference_steps": 2, "output_type": "latent"}

@@ -30,7 +30,7 @@ from test_latents import Push
 from tiny_families import SMALL
 
 PROMPT = "a cat and a blue balloon"
-METHODS_HERE = [name for name, one in METHODS.items() if one.edits == "latent"]
+METHODS_HERE = [name for name, one in METHODS.items() if "gradient" in one.needs]
 BY_NAME = {family.name: family for family in FAMILIES}
 REFERRING = {"FLUX.2 klein KV"}
 """Pipelines that are given a picture to refer to beside the latents."""

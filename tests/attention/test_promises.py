@@ -23,7 +23,7 @@ NAMES = [name for name in METHODS if name not in ("none", "auto", *ELSEWHERE)]
 """`auto` is one of two of them: `test_auto.py`."""
 WINDOWED = [name for name in NAMES if name != "best-start"]
 """Methods that can be told when to act; the other one acts before the first step and never else."""
-QUICK = {"refinements": 0, "noises": 1, "noise_steps": 1, "last_steps": 1, "starts": 6, "enough": 1e9}
+QUICK = {"refinements": 0, "noises": 1, "noise_steps": 1, "last_steps": 1, "starts": 6, "enough": 1e9, "updates": 2}
 """A search that is cut short is a search."""
 
 

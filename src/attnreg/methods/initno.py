@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.heads import parts_of
-from attnreg.regulation.attended import TargetMaps, maps_of, neglect, sharpened, smoothed
+from attnreg.regulation.attended import TargetMaps, maps_of, neglect, overlap, sharpened, smoothed
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, Evaluation, RefinedSettings, See
 from attnreg.regulation.noises import noises_like
@@ -139,12 +138,7 @@ class InitNO(RefinedSettings):
 def conflict(seen: TargetMaps, own: Float[Tensor, "pixel pixel"]) -> Float[Tensor, ""]:
     """Overlap of what the targets' brightest pixels look at, mean over the pairs: 0 apart, 1/2 the same, 0 for one."""
     at = [row * seen.shape[2] + column for row, column in map(peak, seen)]
-    looked_at = smoothed(own[at].reshape(seen.shape))
-    pairs = [
-        torch.minimum(one, other).sum() / (one + other).sum().clamp(min=1e-6)
-        for one, other in combinations(looked_at, 2)
-    ]
-    return torch.stack(pairs).mean() if pairs else seen.new_zeros(())
+    return overlap(smoothed(own[at].reshape(seen.shape)))
 
 
 def stray(seen: TargetMaps) -> Float[Tensor, ""]:

@@ -22,10 +22,36 @@ SPACES: dict[str, Space] = {
     "syngen": {**_MOVED, "layers": (("auto",), ("all",))},
     "conform": _REFINED,
     "initno": {**_REFINED, "noises": (0, 1, 3, 5), "last_steps": (0, 10, 50)},
+    "saga": {
+        "step_size": (5.0, 10.0, 20.0, 40.0),
+        "updates": (10, 25, 50),
+        "noises": (1, 4, 10),
+        "momentum": (0.0, 0.4, 0.7),
+        "window": ((0.1, 0.6), (0.2, 0.6), (0.3, 0.6)),
+        "padding": (True, False),
+    },
+    "frap": {
+        "step_size": (0.1, 0.25, 0.5, 1.0, 2.0),
+        "binding": (0.0, 0.5, 1.0),
+        "reach": (0.2, 0.4, 0.8),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+        "padding": (True, False),
+    },
+    "focus": {
+        "step_size": (0.5, 1.0, 2.0, 4.0, 8.0),
+        "layers": (("auto",), ("all",)),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+    },
     "self-cross": {**_REFINED, "overlap": (0.25, 1.0, 4.0)},
     "attention-regulation": {**_ADDED, "strength": (0.25, 0.5, 1.0)},
     "attention-balance": {**_ADDED, "window": ((0.0, 0.33), (0.0, 0.67), (0.0, 1.0)), "gain": (1.5, 3.0, 5.0)},
     "attention-scaling": {**_ADDED, "shift": (0.5, 1.0, 2.0)},
+    "tome": {
+        "noun": (0.9, 1.1, 1.4),
+        "modifiers": (0.6, 1.2, 1.8),
+        "ends": (True, False),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+    },
     "best-start": {"enough": (0.9, 1.1, 1.3), "good": (1.5, 2.0, 2.5), "starts": (4, 8, 16), "until": (0.33, 0.5)},
 }
 """Method -> its space. A method that has none here cannot be tuned."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from einops import rearrange
@@ -63,9 +64,11 @@ def maps_of(
     return rearrange(summed, "target (height width) -> target height width", height=grid.height, width=grid.width)
 
 
-def smoothed(maps: Float[Tensor, "target height width"]) -> Float[Tensor, "target height width"]:
-    """Each map under the 3 x 3 kernel that `KERNEL` spans, mirrored at its edges (a single row or column: repeated)."""
-    weights = torch.tensor(KERNEL, dtype=maps.dtype, device=maps.device)
+def smoothed(
+    maps: Float[Tensor, "target height width"], kernel: tuple[float, float, float] = KERNEL
+) -> Float[Tensor, "target height width"]:
+    """Each map under the 3 x 3 kernel that `kernel` spans, mirrored at its edges (a single row or column: repeated)."""
+    weights = torch.tensor(kernel, dtype=maps.dtype, device=maps.device)
     for axis in (1, 2):
         mode = "reflect" if maps.shape[axis] > 1 else "replicate"
         padded = F.pad(maps[None], (0, 0, 1, 1) if axis == 1 else (1, 1, 0, 0), mode=mode)[0]
@@ -76,6 +79,14 @@ def smoothed(maps: Float[Tensor, "target height width"]) -> Float[Tensor, "targe
 def neglect(maps: Float[Tensor, "target height width"]) -> Float[Tensor, ""]:
     """`max_s max(0, 1 - max_x M_s(x))`: how far the most neglected thing is from being seen anywhere (equation 1)."""
     return (1 - maps.flatten(1).amax(-1)).clamp(min=0).amax()
+
+
+def overlap(maps: Float[Tensor, "target height width"]) -> Float[Tensor, ""]:
+    """`sum min(A, B) / sum (A + B)`, the mean over all pairs of maps: 0 apart, 1/2 the same; 0 for one map."""
+    pairs = [
+        torch.minimum(one, other).sum() / (one + other).sum().clamp(min=1e-6) for one, other in combinations(maps, 2)
+    ]
+    return torch.stack(pairs).mean() if pairs else maps.new_zeros(())
 
 
 def distributions(maps: Float[Tensor, "target ..."]) -> Float[Tensor, "target pixel"]:

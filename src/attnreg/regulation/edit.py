@@ -143,6 +143,11 @@ class LatentUpdated(NamedTuple):
     """`None` if the update ends with a change that was not looked at any more."""
     passes: int = 0
     """How many times the denoiser was run."""
+    push: Float[Tensor, "*latent"] | None = None
+    """What is added, in this step and under guidance, to the predicted velocity `e - x`: noise less picture. Whatever
+    the model predicts is changed by as much as that means; the latent stays."""
+    text: Float[Tensor, "token channel"] | None = None
+    """What the prompt is read as in this step; of an `AskingEdit` for text alone."""
 
 
 @runtime_checkable
@@ -178,8 +183,7 @@ class LatentEdit(Protocol):
 
         Args:
             latent: the pipeline's own, before the scheduler scales it for the denoiser.
-            see: runs the denoiser once on a latent and this image's prompt alone, without guidance, with a graph from
-                the latent to the maps.
+            see: runs the denoiser on a latent; a `sight.Sight`, which can be asked for more.
             words: the prompt, its targets and where they lie.
             step: calls of the denoiser before this one.
             total: how many there will be.
@@ -188,6 +192,15 @@ class LatentEdit(Protocol):
         Returns:
             The moved latent, and what the move did.
         """
+
+
+@runtime_checkable
+class AskingEdit(LatentEdit, Protocol):
+    """A `LatentEdit` that asks a step for more than maps; see `sight.Sight`."""
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """For what: "level", how noisy its latent is; "picture", the one it leads to; "text", to read another one."""
 
 
 @contextmanager

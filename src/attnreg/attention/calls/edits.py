@@ -8,7 +8,7 @@ from typing import Any
 from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit, TextEdit
-from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
+from attnreg.regulation.edit import AskingEdit, LatentEdit, ProbabilityEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
 
@@ -30,6 +30,12 @@ class Edits:
     def acting(self) -> dict[str, Any]:
         """The edits there are, by the part they change."""
         return {name: edit for name in KINDS if (edit := getattr(self, name)) is not None}
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What a step is asked beside maps; see `edit.AskingEdit`."""
+        asks = self.latent.asks if isinstance(self.latent, AskingEdit) and self.latent.strength else frozenset()
+        return frozenset(asks)
 
     def check_windows(self, total: int) -> None:
         """Raises `AttnregError` for a window that lies between two of so many steps."""
@@ -86,6 +92,12 @@ def edits_for(family: Family, edits: Edits) -> Edits:
                 f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
                 f"there those work that edit the {' or the '.join(sorted(family.kinds))}: choose attention-balance"
             )
+    for asked in sorted(edits.asked):
+        if not _answers(family, asked):
+            raise AttnregError(
+                f"expected a method that works on {family.name}, got {type(edits.latent).__name__}, which "
+                f"{ASKED[asked]}; choose attention-balance"
+            )
     logits = edits.logits
     if isinstance(logits, TextEdit) and logits.whole_text and logits.strength and not family.together:
         raise AttnregError(
@@ -94,6 +106,19 @@ def edits_for(family: Family, edits: Edits) -> Edits:
             "the text lies elsewhere in each row; choose attention-balance"
         )
     return edits
+
+
+ASKED = {
+    "level": "must know how noisy a latent is: of its scheduler that is not known",
+    "picture": "goes on from the picture that is predicted: there it is not known how that is told under guidance",
+    "text": "changes the prompt's embedding in every step: there it cannot be changed",
+}
+"""What is asked of a step -> why a method cannot do without it, and a family cannot answer."""
+
+
+def _answers(family: Family, asked: str) -> bool:
+    """Whether a step of a family's denoiser can be asked something."""
+    return family.tells_noise if asked == "level" else {"picture": "start", "text": "embedding"}[asked] in family.kinds
 
 
 def _in_detail(kind: str, edit: Any) -> str:

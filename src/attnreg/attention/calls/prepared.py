@@ -27,7 +27,7 @@ class Prepared:
     unread: list[str] = field(default_factory=list)
     """Why what a start leads to cannot be read, half a sentence; empty where it can."""
     nothing: EncodedText | None = None
-    """The empty text, where predictions are edited."""
+    """The empty text, where predictions are edited or tokens weighed."""
 
     def repeated(self, each: int) -> Prepared:
         """The same of so many images a prompt."""
@@ -63,7 +63,9 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         AttnregError: if an edit needs other texts beside embeddings that were made elsewhere.
     """
     if not own:
-        needy = [edit for edit in (edits.embedding, edits.prediction, None if edits.auto else edits.start) if edit]
+        asking = edits.latent if "text" in edits.asked else None
+        start = None if edits.auto else edits.start
+        needy = [edit for edit in (edits.embedding, edits.prediction, start, asking) if edit]
         if any(edit.strength for edit in needy):
             raise AttnregError(
                 f"expected a prompt as text, got prompt_embeds, beside which {type(needy[0]).__name__} would encode "
@@ -71,7 +73,7 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
             )
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
-    nothing = encode("") if predicts else None
+    nothing = encode("") if predicts or "text" in edits.asked else None
     made = Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words], [""] * len(words), nothing)
     for number, one in enumerate(words):
         if one is None:

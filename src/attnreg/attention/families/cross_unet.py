@@ -92,6 +92,7 @@ class StableCascade(Family):
     time: str = "timestep_ratio"
     negative: int | None = 2
     together: bool = True
+    tells_noise: bool = False
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is the attention of a block."""

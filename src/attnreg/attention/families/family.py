@@ -121,6 +121,8 @@ class Family:
 
     Then it can be heard more at the picture's cost.
     """
+    tells_noise: bool = True
+    """Whether it is known how much noise a latent holds at its scheduler's time steps."""
     pipelines: str = ""
     """What the names of its pipeline classes match, where another family has denoisers of the same class."""
     tested: str = "on a tiny pipeline with random weights"

@@ -60,19 +60,35 @@ def of_latents(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
 
 def of_starts(pipe: Any, call: Call, given: Tensor) -> Hindrance | None:
     """The first thing that is in the way of following starts in a pipeline's first step; as `of_latents`."""
-    return of_latents(pipe, call, given) or next(_of_following(pipe, call), None)
+    return (
+        of_latents(pipe, call, given)
+        or of_levels(pipe)
+        or next(_of_beginning(pipe, call), None)
+        or next(_of_guidance(pipe, call), None)
+    )
 
 
-def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
+def of_pictures(pipe: Any, call: Call) -> Hindrance | None:
+    """What is in the way of telling the picture that is predicted in a step under guidance; `None` if nothing is."""
+    return of_levels(pipe) or next(_of_guidance(pipe, call), None)
+
+
+def of_levels(pipe: Any) -> Hindrance | None:
+    """What is in the way of telling how much noise a latent holds; `None` if nothing is."""
+    scheduler = pipe.scheduler
+    if is_known(scheduler):
+        return None
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    return Hindrance(
+        f"the noise schedule of {type(scheduler).__name__} with {kind} is not known",
+        "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
+        f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
+        f"choose DDIM, Euler, DPM++ or {INSTEAD}",
+    )
+
+
+def _of_beginning(pipe: Any, call: Call) -> Iterator[Hindrance]:
     scheduler, name = pipe.scheduler, type(pipe).__name__
-    if not is_known(scheduler):
-        kind = scheduler.config.get("prediction_type", "epsilon")
-        yield Hindrance(
-            f"the noise schedule of {type(scheduler).__name__} with {kind} is not known",
-            "expected a scheduler with the noise schedule of a diffusion model, whose model predicts the noise, "
-            f"the velocity or the sample, got {type(scheduler).__name__} with {kind}; "
-            f"choose DDIM, Euler, DPM++ or {INSTEAD}",
-        )
     first = scheduler.timesteps[0]
     told = call.arguments[call.family.time]
     began = torch.as_tensor(told).flatten()[0]
@@ -92,6 +108,10 @@ def _of_following(pipe: Any, call: Call) -> Iterator[Hindrance]:
             f"expected a denoiser that is given latents alone, got {name} with a ControlNet, which cannot be asked "
             f"anew there; choose {INSTEAD}",
         )
+
+
+def _of_guidance(pipe: Any, call: Call) -> Iterator[Hindrance]:
+    name = type(pipe).__name__
     if not call.guided_plainly:
         yield Hindrance(f"{name} does not guide in the plain way", call.guidance_error)
     if not call.rows_without_prompt and call.negative is None:

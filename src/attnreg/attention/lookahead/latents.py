@@ -10,14 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.attention.attending import Time, Words
+from attnreg.attention.attending import Time
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.lookahead.controls import Controls
 from attnreg.attention.lookahead.hindrance import of_latents, of_starts
 from attnreg.attention.lookahead.initial_noises import InitialNoises
 from attnreg.attention.lookahead.map_recorder import MapRecorder
-from attnreg.regulation.edit import LatentEdit, Maps
+from attnreg.attention.lookahead.noise_schedule import pushed
+from attnreg.attention.lookahead.sight import StepSight, under
+from attnreg.regulation.edit import LatentEdit
 from attnreg.trace import Trace
 from attnreg.types import AttnregError, LatentRecord
 
@@ -44,7 +46,7 @@ class _Moved(NamedTuple):
 
 
 class MovedLatents:
-    """The latents of one call of a pipeline, before and after others took their place.
+    """The latents of one call of a pipeline, before and after others took their place, and what steps them otherwise.
 
     In the first step a start may be chosen; in every one the latent may be moved, from where it then is. Before each
     step a pipeline lets its scheduler scale the latents for the denoiser: there they are seen. After it the
@@ -65,6 +67,8 @@ class MovedLatents:
         self.scalings: list[_Scaling] = []
         self.moved: _Moved | None = None
         """Until the scheduler has taken the step."""
+        self.push: Latents | None = None
+        """What is added to the velocity that is predicted in this step, of every image; also until then."""
         self.began = False
         """Whether the denoiser has been asked for the prompts in the step that is being taken."""
         self.spared: set[int] = set()
@@ -89,9 +93,11 @@ class MovedLatents:
 
         @wraps(original)
         def step(model_output: Any, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-            moved, self.moved, self.began = self.moved, None, False
+            moved, push, self.moved, self.push, self.began = self.moved, self.push, None, None, False
             if moved is not None:
                 sample = _moved(sample, moved.before, moved.after)
+            if push is not None:
+                model_output = pushed(self.pipe.scheduler, model_output, push.reshape(sample.shape), timestep)
             return original(model_output, timestep, sample, *args, **kwargs)
 
         return step
@@ -139,7 +145,7 @@ class MovedLatents:
         Raises `AttnregError` for a scheduler or a pipeline under which the latents cannot be followed, unless it is
         left to the run what acts.
         """
-        self.moved = None
+        self.moved = self.push = None
         words = prepared.words
         starts = self.starts if "start" in acting and any(words) else None
         moves = "latent" in acting and _heeds_latents(self.pipe.scheduler)
@@ -166,7 +172,7 @@ class MovedLatents:
         if moves:
             rows = sorted(call.first_rows.items())
             needy = {image: row for image, row in rows if words[image] is not None and image not in self.spared}
-            self._move(call, needy, words, time, after, scaled)
+            call = self._move(call, needy, prepared, time, after, scaled)
         if torch.equal(after, before):
             return call
         self.moved = _Moved(before, after, scaled, call.sample)
@@ -177,32 +183,35 @@ class MovedLatents:
         self,
         call: Call,
         rows: dict[int, int],
-        words: Words,
+        prepared: Prepared,
         time: Time,
         latents: Latents,
         scaled: Callable[[Latents], Latents],
-    ) -> None:
-        """Move each image's latent, in place."""
-        edit, look = self.edit, self.look
+    ) -> Call:
+        """Move each image's latent, in place, and note what is added to its prediction; the call as it is then read."""
+        edit, look, texts = self.edit, self.look, dict[int, Tensor]()
         assert edit is not None
         assert look is not None
         with look.ready(call):
             for image, row in rows.items():
-                one = words[image]
+                one = prepared.words[image]
                 assert one is not None
-
-                def see(z: Tensor, row: int = row) -> Maps:
-                    return look(call, row, call.beside(scaled(z.unsqueeze(0)).to(call.sample), [row]))
-
+                see = StepSight(self.pipe, look, call, row, scaled, prepared.nothing)
                 place = row % call.images
                 # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
                 with torch.inference_mode(False), torch.enable_grad():
                     memory = self.memory.setdefault(image, {})
                     updated = edit.update(latents[place].clone(), see, one, time.step, time.total, memory)
                 latents[place] = updated.latent.detach().to(latents)
+                if updated.push is not None:
+                    self.push = torch.zeros_like(latents) if self.push is None else self.push
+                    self.push[place] = updated.push.detach().to(latents)
+                if updated.text is not None:
+                    texts |= {at: updated.text.detach() for at, of in call.pairs if of == image}
                 self.trace.updates.append(
                     LatentRecord(time.step, image, updated.loss_before, updated.loss_after, updated.passes)
                 )
+        return under(call, texts) if texts else call
 
 
 def _heeds_latents(scheduler: Any) -> bool:

@@ -62,6 +62,24 @@ def parts_of(
     return predicted, (noisy - a * predicted) / s
 
 
+def pushed(
+    scheduler: Any, predicted: Float[Tensor, image * latent], push: Float[Tensor, image * latent], time: Any
+) -> Float[Tensor, image * latent]:
+    """A prediction after the velocity `e - x` that it means was changed by `push`, the sample being the same.
+
+    Of `z = a x + s e` follows `a dx + s de = 0`, so that `de = a push / (a + s)` and `dx = -s push / (a + s)`. What a
+    model predicts in further channels stays as it is.
+    """
+    a, s = mixture(scheduler, torch.as_tensor(time))
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    factors = {"epsilon": a / (a + s), "v_prediction": 1 / (a + s), "sample": -s / (a + s)}
+    changed = push if is_flow(scheduler) else factors[kind] * push
+    if predicted.shape == changed.shape:
+        return predicted + changed.to(predicted)
+    own, further = predicted.split([changed.shape[1], predicted.shape[1] - changed.shape[1]], 1)
+    return torch.cat([own + changed.to(own), further], 1)
+
+
 def time_of(scheduler: Any, share: float) -> Tensor:
     """The time step of a noise level, told as a share of the steps that a diffusion model is trained with.
 
