@@ -1,10 +1,11 @@
 """One regulated attention layer against the plain call: time, memory and operations, of the layers of real models.
 
 `python -m benchmarks.layers`. Plain and regulated calls take turns in one process, and each regulated call is divided
-by the plain one beside it, so that a busy machine slows both; the median of these ratios is told, with the interval of
-medians of resampled pairs. Memory is what torch's allocator held at most while a call ran (its profiler tells every
-allocation), beside the queries, keys and values that were there before; what a matrix library keeps for itself is left
-out. The edit is timed in its second and later steps, where it has a memory of the step before.
+by the plain one beside it, by the processor time of the process, of which other work on the machine takes no part; the
+median of these ratios is told, with the interval of medians of resampled pairs. Memory is what torch's allocator held
+at most while a call ran (its profiler tells every allocation), beside the queries, keys and values that were there
+before; what a matrix library keeps for itself is left out. The edit is timed in its second and later steps, where it
+has a memory of the step before.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ METHODS = ["attention-balance", "attention-regulation", "attention-regulation:re
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Of one call."""
-    began = time.perf_counter()
+    """Of the processor, in one call."""
+    began = time.process_time()
     call()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def ratios(layer: Layer, budget: float, least: int = 5, most: int = 200) -> list[float]:

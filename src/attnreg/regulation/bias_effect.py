@@ -50,7 +50,7 @@ class BiasEffect:
             total = one_and(self.growth.flatten(0, 1), self.attention.probabilities.flatten(0, 1))
         else:
             total = one_and(1.0, self.gains.flatten(0, 1))
-        return total.reciprocal().unflatten(0, self.growth.shape[:2]).mT
+        return total.reciprocal().view(*self.growth.shape[:2], 1, -1).mT
 
     def measure(self) -> Masses:
         """The masses without and with the edit, as far as they must be computed now; without gradient."""

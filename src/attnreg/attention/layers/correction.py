@@ -146,17 +146,17 @@ def _seen(
         return ColumnAttention(found, part.columns, part.grid, partial(_logits, found, log_sum, part))
     of_rows = [log_sum[row][:, part.queries].to(exact).unsqueeze(-2) for row in part.rows]
 
-    def logits(less: int) -> Tensor:
+    def scores(less: int) -> Tensor:
         products = [
             torch.baddbmm(of_row, keys, of_image.to(exact).mT, beta=-less, alpha=factor)
             for of_row, of_image, keys in zip(of_rows, own, chosen, strict=True)
         ]
         return masked(_stacked(products).mT, mask, part.columns.tokens)
 
-    relative = logits(1)
+    relative = scores(1)
     if part.by_head or relative.requires_grad:  # of one head little is held, and of many columns much computed
         return ColumnAttention(relative.exp(), part.columns, part.grid, lambda: relative + _stacked(of_rows).mT)
-    return ColumnAttention(relative.exp_(), part.columns, part.grid, partial(logits, 0))
+    return ColumnAttention(relative.exp_(), part.columns, part.grid, partial(scores, 0))
 
 
 def _logits(
