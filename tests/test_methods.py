@@ -153,7 +153,9 @@ def test_configs_are_frozen_and_share_their_first_settings(name: str) -> None:
     assert len(kinds) == 1
     assert ("gradient" in METHODS[name].needs) == (kinds == ["latent"])
     shared = (
-        ["strength"] + ["window"] * (kinds != ["start"]) + ["layers"] * (kinds[0] in ("logits", "attention", "latent"))
+        ["strength"]
+        + ["window"] * (kinds != ["start"])
+        + ["layers"] * (kinds[0] in ("logits", "attention", "joint", "latent"))
     )
     assert [field.name for field in dataclasses.fields(edit)][: len(shared)] == shared
     assert edit.strength > 0

@@ -17,8 +17,8 @@ from attnreg.methods import METHODS
 from test_regulate import everything_in
 
 PROMPT = "a cat and a blue balloon"
-ELSEWHERE = {"taca"}
-"""Methods that mean nothing on a UNet: `test_whole_text.py` holds them to the same promises where they do."""
+ELSEWHERE = {"taca", "deleaker"}
+"""Methods that mean nothing on a UNet: `test_whole_text.py` and `test_over_joint.py` hold them to these promises."""
 NAMES = [name for name in METHODS if name not in ("none", "auto", *ELSEWHERE)]
 """`auto` is one of two of them: `test_auto.py`."""
 WINDOWED = [name for name in NAMES if name != "best-start"]

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnreg.attention.calls.call import Call
-from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.edits import IN_LAYERS, Edits
+from attnreg.attention.effects import Effects
 from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits
 from attnreg.attention.layers.correction import Edit, Part, attend_corrected
-from attnreg.attention.maps import column_maps, target_maps
+from attnreg.attention.maps import target_maps
+from attnreg.attention.over_joint import JointRows, attend_joint
 from attnreg.attention.valued import Values, with_values
 from attnreg.attention.watching import Group, Watch, grouped, looks, placed
-from attnreg.regulation.bias_effect import BiasEffect, Masses
 from attnreg.regulation.columns import LogitEdit, TextEdit
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Moment
@@ -61,7 +62,7 @@ class Attending:
         self.text, self.image, self.every = text, tuple(image), every
         """Layers over the text whose attention is edited; over the picture; all over the text."""
         self.watch = watch
-        self.told = not trace.keeps_maps and (edits.logits or edits.attention) is not None
+        self.told = not trace.keeps_maps and (edits.logits or edits.attention or edits.joint) is not None
         """Whether the edit tells all that is asked of the images that it edits."""
         self.forget()
 
@@ -96,13 +97,17 @@ class Attending:
             self._group(call, words, heeded)
         tokens = self.family.keys(call.arguments)
         valued = Values.of(call, embedded)
-        edited = self.groups if {"logits", "attention"} & set(acting) else []
+        edited = [] if IN_LAYERS.isdisjoint(acting) else self.groups
         acts: dict[str, Action] = {}
         if valued:
             acts = {name: Action(tokens, partial(with_values, module, valued)) for name, module in self.every.items()}
-        for name, module in self.text.items() if edited else ():
+        for place, (name, module) in enumerate(self.text.items() if edited else ()):
             others = self.others if self._watches(name) else []
-            acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call, edited, others))
+            if self.edits.joint is not None:
+                when = time.step + place / len(self.text)
+                acts[name] = Action(tokens, partial(self._over_both, name, when, call, edited, others))
+            else:
+                acts[name] = Action(tokens, partial(self._over_text, name, module, valued, call, edited, others))
         if edited and "attention" in acting:
             acts |= {name: Action(None, partial(self._over_image, name, call)) for name in self.image}
         self.edits_now = bool(acts)
@@ -191,6 +196,39 @@ class Attending:
 
         return attend_with(edited, self.rows, query, key, value, *args, **kwargs)
 
+    def _over_both(
+        self,
+        layer: str,
+        when: float,
+        call: Call,
+        groups: list[Group],
+        watched: list[Group],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The attention of one layer over text and picture, with the rows of some groups of images edited."""
+        find = partial(placed, self.family, self.denoiser, layer, call.arguments, (query.shape[-2], key.shape[-2]))
+        if parts := looks(find(watched), layer, query, key, self._seen):
+            attend_corrected(parts, query, key, value, *args, **kwargs)
+        assert self.edits.joint is not None
+        places = self._places(layer, call, query, key)  # alike in all rows where text and picture share a softmax
+        own = self.family.own_keys(places, query.shape[-2], key.shape[-2])
+        assert own is not None  # else the family would have been refused
+        text = slice(places.text, places.text + self.family.tokens(call.arguments))
+        rows = JointRows(self.edits.joint, groups, (self.time.step, self.time.total, when), layer, places.grid)
+        return attend_joint(
+            partial(rows.change, self.memory),
+            partial(rows.tell, self.trace, self._keeps(layer)),
+            list(rows.images),
+            places,
+            (text, own),
+            *(query, key, value, *args),
+            **kwargs,
+        )
+
     def _corrections(
         self,
         edit: LogitEdit,
@@ -199,15 +237,15 @@ class Attending:
         call: Call,
         query: Tensor,
         key: Tensor,
-    ) -> list[tuple[_Effects, tuple[Part, Edit]]]:
+    ) -> list[tuple[Effects, tuple[Part, Edit]]]:
         """The parts of one layer's attention call over the text to which an edit adds, and what it adds.
 
         To the columns of the targets, or to all of the text.
         """
         tokens = self.family.tokens(call.arguments) if self.whole_text else None
-        found: list[tuple[_Effects, tuple[Part, Edit]]] = []
+        found: list[tuple[Effects, tuple[Part, Edit]]] = []
         for index, (group, places) in enumerate(groups):
-            effects = _Effects(group.images, places.grid, self._keeps(layer))
+            effects = Effects(group.images, places.grid, self._keeps(layer))
             columns = group.columns(places, query, key, tokens)
             part = Part(group.rows, places.queries, columns, places.grid, effects.note, by_head=tokens is not None)
             memory = self.memory.setdefault((layer, index), {})
@@ -251,26 +289,3 @@ class Attending:
                     probabilities = self.edits.attention.over_image(logits, [one], moment)
                     output[at] = (probabilities @ value[at].to(probabilities.dtype)).to(output.dtype)
         return output
-
-
-class _Effects:
-    """What an edit did to a group of images in one layer: in all heads at once, or one head after the other."""
-
-    def __init__(self, images: Sequence[int], grid: Grid, keeps_maps: bool) -> None:
-        self.images, self.grid, self.keeps_maps = images, grid, keeps_maps
-        self.masses: list[Masses] = []
-        self.maps: list[Float[Tensor, "edit image target pixel"]] = []
-
-    def note(self, change: BiasEffect) -> None:
-        """Keep what was done in some heads; maps are reduced to the targets at once."""
-        self.masses.append(change.measure())
-        if self.keeps_maps:
-            before, after = column_maps(change.attention), column_maps(change.attention, change.gains)
-            self.maps.append(torch.stack([before, after]))
-
-    def tell(self, trace: Trace, step: int, layer: str) -> None:
-        """Tell the trace what was done in all heads."""
-        trace.note(step, layer, self.images, self.grid, Masses.of_all_heads(self.masses))
-        if self.maps:
-            before, after = self.maps[0] if len(self.maps) == 1 else torch.stack(self.maps).mean(0)
-            trace.note_maps(step, layer, self.images, self.grid, before, after)

@@ -32,6 +32,7 @@ from attnreg.attention.watching import Watch
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit
 from attnreg.regulation.edit import LatentEdit, ProbabilityEdit
+from attnreg.regulation.joint import JointEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.targets import TargetSpec
 from attnreg.trace import Trace
@@ -41,6 +42,7 @@ Edit = (
     LogitEdit
     | ProbabilityEdit
     | AttentionEdit
+    | JointEdit
     | EmbeddingEdit
     | LatentEdit
     | PredictionEdit
@@ -98,7 +100,7 @@ class Installation:
         """Whether it ends with a block, by itself."""
         self.closed = False
         """Whether its block has ended: it is not put back then when a block that was opened inside ends later."""
-        owner = edits.logits or edits.attention
+        owner = edits.logits or edits.attention or edits.joint
         text = select_layers(self.family, self.denoiser, owner.layers) if owner and not probed else {}
         image = beside(self.family, self.denoiser, list(text)) if edits.attention else {}
         every = select_layers(self.family, self.denoiser, ("all",)) if edits.embedding else {}

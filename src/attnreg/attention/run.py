@@ -12,7 +12,7 @@ from torch import nn
 from attnreg.attention.attending import Attending, Time, Words
 from attnreg.attention.calls.beside import TextsBeside
 from attnreg.attention.calls.call import Call, positional
-from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.edits import IN_LAYERS, Edits
 from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, nothing_encoded
 from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
@@ -154,7 +154,7 @@ class RegulatedRun:
             return call
 
         def end(call: Call | None, output: Any) -> Any:
-            self.layers.end_call(self.step, last=not {"logits", "attention"} & set(self._acting(self.step + 1)))
+            self.layers.end_call(self.step, last=IN_LAYERS.isdisjoint(self._acting(self.step + 1)))
             self.layers.acts = {}
             if call is None or call.further:
                 return output

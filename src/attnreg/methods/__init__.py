@@ -52,6 +52,12 @@ METHODS: dict[str, Method] = {
         "Lv et al., ICCV 2025, arXiv:2506.07986",
         edits="attention logits of the whole text",
     ),
+    "deleaker": Method(
+        "methods.deleaker.DeLeaker",
+        "cuts what the positions of one target take from another, where text and picture share one softmax",
+        "Ventura et al., ICLR 2026, arXiv:2510.15015",
+        edits="attention logits over text and picture",
+    ),
     "prompt-weighting": Method(
         "methods.prompt_weighting.PromptWeighting",
         "makes the targets' part in the prompt's embedding larger or smaller",

@@ -45,6 +45,13 @@ SPACES: dict[str, Space] = {
     "self-cross": {**_REFINED, "overlap": (0.25, 1.0, 4.0)},
     "attention-regulation": {**_ADDED, "strength": (0.25, 0.5, 1.0)},
     "attention-balance": {**_ADDED, "window": ((0.0, 0.33), (0.0, 0.67), (0.0, 1.0)), "gain": (1.5, 3.0, 5.0)},
+    "deleaker": {
+        "gain": (1.0, 1.2, 1.5),
+        "spread": (0.5, 1.0, 1.5),
+        "leak": (0.0, 1.0, 2.0),
+        "strength": (0.5, 1.0),
+        "window": (*_WINDOWS, (0.0, 1.0)),
+    },
     "attention-scaling": {**_ADDED, "shift": (0.5, 1.0, 2.0)},
     "tome": {
         "noun": (0.9, 1.1, 1.4),

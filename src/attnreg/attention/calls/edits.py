@@ -9,6 +9,7 @@ from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.columns import LogitEdit, TextEdit
 from attnreg.regulation.edit import AskingEdit, LatentEdit, ProbabilityEdit
+from attnreg.regulation.joint import JointEdit
 from attnreg.regulation.kinds import AttentionEdit, Composed, EmbeddingEdit, PredictionEdit, StartEdit
 from attnreg.types import AttnregError
 
@@ -19,6 +20,7 @@ class Edits:
 
     logits: LogitEdit | ProbabilityEdit | None = None
     attention: AttentionEdit | None = None
+    joint: JointEdit | None = None
     embedding: EmbeddingEdit | None = None
     start: StartEdit | None = None
     latent: LatentEdit | None = None
@@ -59,13 +61,17 @@ class Unedited:
 KINDS: dict[str, type | tuple[type, ...]] = {
     "logits": (LogitEdit, ProbabilityEdit),
     "attention": AttentionEdit,
+    "joint": JointEdit,
     "embedding": EmbeddingEdit,
     "start": StartEdit,
     "latent": LatentEdit,
     "prediction": PredictionEdit,
 }
+IN_LAYERS = frozenset({"logits", "attention", "joint"})
+"""Those that act inside of attention layers."""
 CLASHES = {
     frozenset(("logits", "attention")): "the attention over the text",
+    frozenset(("logits", "joint")): "the attention over the text",
     # The phrases are denoised alone, each with the model's own attention; nothing of the whole prompt is left to edit.
     frozenset(("logits", "prediction")): "how the prompt is heard",
     frozenset(("attention", "prediction")): "how the prompt is heard",
@@ -87,7 +93,13 @@ def edits_for(family: Family, edits: Edits) -> Edits:
         edits = replace(edits, start=None)
     for kind, edit in edits.acting.items():
         kind = _in_detail(kind, edit)
-        if edit.strength and kind not in family.kinds:
+        if kind == "joint" and edit.strength and not (family.together and family.sees_itself):
+            raise AttnregError(
+                f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits what positions "
+                "of the picture give to one another in a softmax that they share with the text: there is none, or the "
+                "text lies elsewhere in each row; choose attention-balance"
+            )
+        if edit.strength and kind not in family.kinds | {"joint"}:
             raise AttnregError(
                 f"expected a method that works on {family.name}, got {type(edit).__name__}, which edits the {kind}; "
                 f"there those work that edit the {' or the '.join(sorted(family.kinds))}: choose attention-balance"
