@@ -14,6 +14,7 @@ from attnreg.attention.families.family import Family
 from attnreg.attention.layers.catch import Patch
 from attnreg.regulation.kinds import EncodedText
 from attnreg.targets import end_of_text
+from attnreg.types import AttnregError
 
 KEPT = (
     "device", "dtype", "lora_scale", "clip_skip", "max_sequence_length", "clean_caption", "complex_human_instruction",
@@ -41,6 +42,11 @@ class TextEncoder:
 
         Placeholders of textual inversion have been written out in those words, and are not once more.
         """
+        if masked and self.family.encoders:
+            raise AttnregError(
+                f"weight: expected 1 or more on {self.family.name}, got less, for which its text encoders would "
+                "have to read the prompt without a word; raise the other targets instead"
+            )
         # Which columns are the text's own is asked where one encoder makes all of them.
         own = () if self.family.encoders else tuple(range(1, end_of_text(text, self.tokenizer)))
         alone = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False}

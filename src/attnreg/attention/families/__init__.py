@@ -35,7 +35,7 @@ FAMILIES: tuple[Family, ...] = (
         "PixArt",
         "PixArtTransformer2DModel",
         encoders=(TextColumns(),),
-        kinds=STARTED,
+        kinds=STARTED | {"embedding"},
         conditions=MASKED,
         scale="guidance_scale",
     ),
@@ -43,7 +43,7 @@ FAMILIES: tuple[Family, ...] = (
         "Sana",
         "SanaTransformer2DModel",
         encoders=(TextColumns(cut_from_the_left=True),),
-        kinds=STARTED,
+        kinds=STARTED | {"embedding"},
         conditions=MASKED,
     ),
     QwenImage(
