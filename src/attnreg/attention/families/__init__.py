@@ -28,14 +28,18 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(
         "Stable Diffusion 3",
         "SD3Transformer2DModel",
-        encoders=(TextColumns(), TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer")),
+        encoders=(
+            TextColumns(),
+            TextColumns("text_encoder_2", "tokenizer_2"),
+            TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer"),
+        ),
     ),
     FluxOne("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
     CrossTransformer(
         "PixArt",
         "PixArtTransformer2DModel",
         encoders=(TextColumns(),),
-        kinds=STARTED | {"embedding"},
+        kinds=STARTED,
         conditions=MASKED,
         scale="guidance_scale",
     ),
@@ -43,7 +47,7 @@ FAMILIES: tuple[Family, ...] = (
         "Sana",
         "SanaTransformer2DModel",
         encoders=(TextColumns(cut_from_the_left=True),),
-        kinds=STARTED | {"embedding"},
+        kinds=STARTED,
         conditions=MASKED,
     ),
     QwenImage(

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
+from attnreg.attention.families.family import ASKED, BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
 from attnreg.types import AttnregError, Grid
 
 JOINT = EDITED | {BY_SELF_ATTENTION}
-JOINT_STARTED = JOINT | {"start"}
+JOINT_STARTED = JOINT | ASKED
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class StableDiffusion3(Joint):
     """The latent is an image; text follows the picture: both CLIP encoders in the same columns, then T5."""
 
     text_first: bool = False
-    kinds: frozenset[str] = JOINT_STARTED | {"embedding"}
+    kinds: frozenset[str] = JOINT_STARTED
     pooled_result: int | None = 2
 
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
@@ -164,7 +164,6 @@ def grid_of(positions: Real[Tensor, "pixel 2"]) -> Grid:
 class FluxOne(Flux):
     """FLUX.1: CLIP reads the prompt as well, as a whole."""
 
-    kinds: frozenset[str] = JOINT_STARTED | {"embedding"}
     pooled_result: int | None = 1
     scale: str = "true_cfg_scale"
     conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "txt_ids")
