@@ -143,9 +143,11 @@ def hunyuan_image() -> HunyuanImagePipeline:
     letters = T5EncoderModel(
         T5Config(vocab_size=384, d_model=WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0)
     )
-    read = tiny_transformers.qwen_image()
+    tokenizer = qwen_tokenizer()
     pipe = HunyuanImagePipeline(
-        text_encoder=read.text_encoder, tokenizer=read.tokenizer, text_encoder_2=letters.eval(),
+        # What the last but two of its layers make of the text is taken.
+        text_encoder=tiny_transformers.qwen_2_5_vl(len(tokenizer), layers=4), tokenizer=tokenizer,
+        text_encoder_2=letters.eval(),
         tokenizer_2=ByT5Tokenizer(), vae=vae.eval(), transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
         guider=AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1),

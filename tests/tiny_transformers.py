@@ -211,13 +211,13 @@ def sana() -> SanaPipeline:
     )  # fmt: skip
 
 
-def qwen_2_5_vl(vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
-    """Two layers, 16 wide."""
+def qwen_2_5_vl(vocabulary: int, layers: int = 2) -> Qwen2_5_VLForConditionalGeneration:
+    """16 wide."""
     torch.manual_seed(2)
     return Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(
             text_config={
-                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2,
                 "num_key_value_heads": 2, "vocab_size": vocabulary, "rope_theta": 1000000.0,
                 "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
             },

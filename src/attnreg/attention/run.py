@@ -14,7 +14,6 @@ from attnreg.attention.calls.beside import TextsBeside
 from attnreg.attention.calls.call import Call, positional
 from attnreg.attention.calls.edits import IN_LAYERS, Edits
 from attnreg.attention.calls.encodings import Encoding, Encodings, check_caller, nothing_encoded
-from attnreg.attention.calls.predictions import combined
 from attnreg.attention.calls.prepared import Prepared
 from attnreg.attention.calls.rewriting import Rewriting
 from attnreg.attention.calls.rows import Pairs, rows_if_there, rows_of_images
@@ -23,6 +22,7 @@ from attnreg.attention.layers.acting import Layers
 from attnreg.attention.layers.catch import own_signature
 from attnreg.attention.layers.stand_in import check_compiled, eagerly
 from attnreg.attention.lookahead.latents import MovedLatents
+from attnreg.attention.lookahead.predictions import CombinedPredictions
 from attnreg.attention.probing.probing import Probing
 from attnreg.regulation.kinds import Embedded
 from attnreg.trace import Trace
@@ -70,6 +70,7 @@ class RegulatedRun:
         """What the picture is drawn from; known from the first call of the denoiser on."""
         self.seen: list[tuple[Any, Pairs]] = []
         self.rewriting = Rewriting()
+        self.predictions = CombinedPredictions(self.edits.prediction, self.pipe, self.denoiser)
         self.layers.acts = {}
         self.layers.forget()
         self.attending.forget()
@@ -158,17 +159,17 @@ class RegulatedRun:
             self.layers.acts = {}
             if call is None or call.further:
                 return output
-            if self.edits.prediction is not None and "prediction" in self._acting(self.step):
-                assert self.prepared.nothing is not None
-                phrases = [[] if image in self._spared else texts for image, texts in enumerate(self.prepared.phrases)]
-                return combined(self.edits.prediction, self.pipe, call, output, phrases, self.prepared.nothing)
+            if "prediction" in self._acting(self.step):
+                return self.predictions(call, output, self.prepared, self._spared)
             return output
 
         def recall(call: Call | None, *args: Any, **kwargs: Any) -> Any:
             """What the denoiser is known to return, if no layer is to change anything; else `None`."""
+            given = call.arguments if call else signature.bind(*args, **kwargs).arguments
+            if (not call or call.further) and (known := self.predictions.recall(given)) is not None:
+                return known
             if not self.latents or not self.latents.starts or (call and not call.further and self.attending.edits_now):
                 return None
-            given = call.arguments if call else signature.bind(*args, **kwargs).arguments
             output = self.latents.starts.recall(given, self.step)
             if output is not None:
                 self.layers.acts = {}  # no layer runs: what it attended to was seen when the output was computed
@@ -187,8 +188,7 @@ class RegulatedRun:
                 output = recall_eagerly(call, *args, **kwargs)
                 if output is None:
                     self.layers.begin_call()
-                    output = call.run() if call else original(*args, **kwargs)
-                    output = end_eagerly(call, output)
+                    output = end_eagerly(call, call.run() if call else original(*args, **kwargs))
                 return output
             except BaseException as error:
                 self.forget()

@@ -27,9 +27,10 @@ def some_numbers(name: str, value: object) -> tuple[float, ...]:
 class ComposableDiffusion(GatedSettings):
     """`eps_0 + sum_i w_i (eps_i - eps_0)`, where `eps_i` is what the denoiser predicts for the i-th target alone.
 
-    Liu et al., ECCV 2022, arXiv:2206.01714, equation 11; `eps_0` is the prediction without a prompt. The weights count
-    in units of the pipeline's guidance: one phrase of weight w, drawn with guidance g, is guidance w g. With guidance
-    off they count as they are. A negative weight moves away from a phrase.
+    Liu et al., ECCV 2022, arXiv:2206.01714, equation 11; `eps_0` is the prediction without a prompt. It is whatever the
+    model predicts: noise, velocity or picture. The weights count in units of the pipeline's guidance: one phrase of
+    weight w, drawn with guidance g, is guidance w g where the pipeline guides by the plain rule. With guidance off they
+    count as they are. A negative weight moves away from a phrase.
 
     The whole prompt is not heard where `strength` is 1; below, it is mixed in.
     """
@@ -50,16 +51,16 @@ class ComposableDiffusion(GatedSettings):
 
     def combine(
         self,
-        plain: Float[Tensor, "channel height width"],
-        unconditional: Float[Tensor, "channel height width"],
-        alone: Float[Tensor, "phrase channel height width"],
-    ) -> Float[Tensor, "channel height width"]:
+        plain: Float[Tensor, "*latent"],
+        unconditional: Float[Tensor, "*latent"],
+        alone: Float[Tensor, phrase * latent],
+    ) -> Float[Tensor, "*latent"]:
         """The composed prediction, which guidance then moves away from `unconditional`; see `kinds.PredictionEdit`."""
         weights = _one_a_phrase(self.weights, len(alone))
         pull = einsum(
             (alone - unconditional).float(),
             alone.new_tensor(weights).float(),
-            "phrase channel height width, phrase -> channel height width",
+            "phrase ..., phrase -> ...",
         )
         composed = unconditional.float() + pull
         return plain.float().lerp(composed, self.strength).to(plain.dtype)

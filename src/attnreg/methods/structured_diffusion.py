@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,9 @@ class StructuredDiffusion(GatedSettings):
     """
 
     window: tuple[float, float] = in_window(0.0, 1.0)
+
+    values_apart: ClassVar[bool] = True
+    """Values are made of something else than keys, by a layer's own projection of the embedding."""
 
     def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
         """The prompt's embedding as it is for the keys, and the mean of the pasted ones for the values.

@@ -22,7 +22,7 @@ from attnreg.types import AttnregError, Grid, Logits
 class EncodedText(NamedTuple):
     """A text as the pipeline's own text encoder reads it."""
 
-    embedding: Float[Tensor, "token channel"]
+    embedding: Float[Tensor, token * channel]
     own: tuple[int, ...]
     """The columns of the text's own tokens, without start, end and padding."""
     pooled: Float[Tensor, " pooled"] | None = None
@@ -33,25 +33,28 @@ class EncodedText(NamedTuple):
 
 @runtime_checkable
 class Encode(Protocol):
-    """Reads a text as the pipeline does."""
+    """Reads texts as the pipeline reads its prompt."""
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
         """Encode one text.
 
         Args:
             text: any text.
-            masked: columns that no token of the text may see.
+            masked: columns of the prompt, if it is the text, that none of its tokens may see.
 
         Returns:
             Its embedding, and which columns are its own.
         """
 
+    def emptied(self) -> Float[Tensor, token * channel]:
+        """The prompt's embedding if it said nothing: the empty prompt's, or that of padding in each word's place."""
+
 
 class Embedded(NamedTuple):
     """What a prompt became: what attention compares the picture with, and what it then hands on."""
 
-    keys: Float[Tensor, "token channel"]
-    values: Float[Tensor, "token channel"]
+    keys: Float[Tensor, token * channel]
+    values: Float[Tensor, token * channel]
 
 
 @runtime_checkable
@@ -71,11 +74,11 @@ class Gated(Protocol):
 class EmbeddingEdit(Gated, Protocol):
     """A way to change what the prompt became, before its keys and values are made of it."""
 
-    def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
+    def embed(self, embedding: Float[Tensor, token * channel], encode: Encode, words: PromptWords) -> Embedded | None:
         """Change what one prompt became.
 
         Args:
-            embedding: of the prompt.
+            embedding: of the prompt; in some families a token has a vector of each of several layers.
             encode: reads other texts as the pipeline does.
             words: the prompt, its targets and where they lie.
 
@@ -155,10 +158,10 @@ class PredictionEdit(Gated, Protocol):
 
     def combine(
         self,
-        plain: Float[Tensor, "channel height width"],
-        unconditional: Float[Tensor, "channel height width"],
-        alone: Float[Tensor, "phrase channel height width"],
-    ) -> Float[Tensor, "channel height width"]:
+        plain: Float[Tensor, "*latent"],
+        unconditional: Float[Tensor, "*latent"],
+        alone: Float[Tensor, phrase * latent],
+    ) -> Float[Tensor, "*latent"]:
         """Make one prediction of several.
 
         Args:

@@ -153,7 +153,12 @@ class Call:
             if isinstance(given.get(name), list)
         }
         reduced: dict[str, Any] = mapped(given, part, whole=("ip_adapter_masks",))
-        return reduced | listed | self._listed(others)
+        elsewhere = {
+            name: given[name].index_select(axis, at.to(given[name].device))
+            for name, axis in self.family.row_axes.items()
+            if name in given
+        }
+        return reduced | listed | elsewhere | self._listed(others)
 
 
 def positional(denoise: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -192,9 +197,9 @@ def denoised_under(
     hidden = torch.stack(hidden) if isinstance(call.hidden, Tensor) else hidden
     others = {call.family.text: hidden} | ({} if sample is None else {call.family.sample: sample})
     if call.family.conditions:
-        others |= call.family.conditioned(
-            [_joined(of_each) for of_each in zip(*(text.conditions for text in texts), strict=True)], call.arguments
-        )
+        each = zip(call.family.conditions, *(text.conditions for text in texts), strict=False)
+        values = [_joined(of_each, call.family.row_axes.get(name, 0)) for name, *of_each in each]
+        others |= call.family.conditioned(values, call.arguments)
     arguments = call.of_rows(rows, **others)
     pooled = [text.pooled for text in texts if text.pooled is not None]
     if call.family.pooled in arguments and call.family.pooled not in others:
@@ -205,12 +210,15 @@ def denoised_under(
     return call.family.stacked(prediction_in(call.denoise(**arguments)))
 
 
-def _joined(of_each: Sequence[Any]) -> Any:
-    """What was encoded of several texts, one by one, as of one batch; what is no text's own is alike in all."""
+def _joined(of_each: Sequence[Any], axis: int) -> Any:
+    """What was encoded of several texts, one by one, as of one batch; what is no text's own is alike in all.
+
+    axis: on which its rows lie.
+    """
     one = of_each[0]
     if isinstance(one, list):
         return [text for some in of_each for text in some]
-    return torch.cat(list(of_each)) if isinstance(one, Tensor) and len(one) == 1 else one
+    return torch.cat(list(of_each), axis) if isinstance(one, Tensor) and one.shape[axis] == 1 else one
 
 
 def perturbed(pipe: Any) -> bool:
@@ -231,7 +239,7 @@ def prediction_in(output: Any) -> Any:
     return output[0]
 
 
-def with_prediction(output: Any, prediction: Tensor) -> Any:
+def with_prediction(output: Any, prediction: Any) -> Any:
     """The same kind of output with another prediction."""
     if isinstance(output, tuple):
         return (prediction, *output[1:])

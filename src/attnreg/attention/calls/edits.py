@@ -137,6 +137,8 @@ def _in_detail(kind: str, edit: Any) -> str:
     """The part that an edit changes, as families tell which of them can be edited."""
     if isinstance(edit, ProbabilityEdit):
         return "probabilities"
+    if kind == "embedding" and getattr(edit, "values_apart", False):
+        return "values"
     return BY_SELF_ATTENTION if kind == LATENT and edit.needs_self else kind
 
 

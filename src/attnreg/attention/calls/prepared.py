@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from attnreg.attention.attending import Words
 from attnreg.attention.calls.edits import Edits
+from attnreg.attention.calls.reread import PromptEncoder
 from attnreg.attention.calls.texts import TextEncoder
 from attnreg.attention.families.family import Embeddings
 from attnreg.regulation.auto import Auto
@@ -79,7 +80,8 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         if one is None:
             continue
         if embedding is not None and embedding.strength:
-            made.embedded[number] = embedding.embed(embeddings[number], encode, one)
+            own_encode = PromptEncoder(encode, embeddings[number], one)
+            made.embedded[number] = embedding.embed(embeddings[number], own_encode, one)
         if prediction is not None and predicts:
             made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
         if start is not None and start.strength:

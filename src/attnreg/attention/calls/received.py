@@ -75,15 +75,9 @@ def read(
     prompt = prompts[number]
     columns = max([columns, *(_behind(one, received) + _width(one.model, received) for one in _behind_others(family))])
     found: list[Column | None] = [None] * columns
-    for encoder in family.encoders:
-        if encoder.model not in received:
-            continue
-        texts = received[encoder.model]
-        given = texts[number + (len(texts) - len(prompts) if encoder.negatives_first else 0)]
-        tokenizer = tokenizer_in(getattr(pipe, encoder.tokenizer))
-        ids = given.ids.tolist()
-        places = _places(pipe, encoder, tokenizer, given, columns, _first(pipe, encoder, received))
-        for place, span, token in zip(places, spans_in(prompt, ids, tokenizer), ids, strict=True):
+    for one in filled(pipe, family, received, (number, len(prompts)), columns):
+        tokenizer, ids = one.tokenizer, one.ids
+        for place, span, token in zip(one.columns, spans_in(prompt, ids, tokenizer), ids, strict=True):
             if place is not None and span is not None:
                 found[place] = Column(token, str(tokenizer.convert_ids_to_tokens(token)), span)
     if not received:
@@ -92,6 +86,35 @@ def read(
             "text, or what pipe.encode_prompt returned while regulated"
         )
     return encoded(prompt, found)
+
+
+class Filled(NamedTuple):
+    """Which columns of a prompt's embedding the tokens of one text encoder fill."""
+
+    model: str
+    """The pipeline's attribute."""
+    tokenizer: Any
+    ids: list[int]
+    """As it received them."""
+    columns: list[int | None]
+    """Of each token."""
+
+
+def filled(
+    pipe: Any, family: Family, received: dict[str, list[Received]], which: tuple[int, int], columns: int
+) -> list[Filled]:
+    """Which of so many columns each text encoder's tokens fill; which: the prompt's number, and how many there are."""
+    number, count = which
+    found = []
+    for encoder in family.encoders:
+        if encoder.model not in received:
+            continue
+        texts = received[encoder.model]
+        given = texts[number + (len(texts) - count if encoder.negatives_first else 0)]
+        tokenizer = tokenizer_in(getattr(pipe, encoder.tokenizer))
+        places = _places(pipe, encoder, tokenizer, given, columns, _first(pipe, encoder, received))
+        found.append(Filled(encoder.model, tokenizer, given.ids.tolist(), places))
+    return found
 
 
 def _behind_others(family: Family) -> list[TextColumns]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attnreg.attention.calls.call import Call
 from attnreg.attention.calls.encodings import same
+from attnreg.attention.families.family import Embeddings
 from attnreg.regulation.kinds import Embedded
 from attnreg.types import AttnregError
 
@@ -17,7 +18,7 @@ class Rewriting:
     """Of one picture: pipelines hand the same embeddings to every step, and the rewritten ones are made once."""
 
     def __init__(self) -> None:
-        self.made: tuple[Tensor | None, int, Tensor | None] = (None, 0, None)
+        self.made: tuple[Embeddings | None, int, Embeddings | None] = (None, 0, None)
         """Of which tensor, how often that had been written to, and what it became."""
 
     def __call__(self, call: Call, embedded: dict[int, Embedded], prompts: Any) -> Call:
@@ -38,17 +39,24 @@ class Rewriting:
         ]
         if not changed:
             return call
-        hidden, times = call.hidden, _times_written(call.hidden)
-        if self.made[0] is not hidden or self.made[1] != times:
+        hidden = call.hidden
+        times = _times_written(hidden) if isinstance(hidden, Tensor) else 0
+        if not isinstance(hidden, Tensor) or self.made[0] is not hidden or self.made[1] != times:
             if any(not same(prompts[image], hidden[row]) for row, image in call.pairs if image in embedded):
                 raise AttnregError(
                     "expected the embeddings that encode_prompt returned, got others in the midst of a picture; a "
                     "callback writes to them: leave it out, or choose a method that changes no embedding"
                 )
-            rows = torch.tensor([row for row, _ in changed], device=hidden.device)
-            made = torch.stack([keys for _, keys in changed]).to(hidden)
-            self.made = hidden, times, hidden.index_copy(0, rows, made)
+            self.made = hidden, times, _with_rows(hidden, dict(changed))
         return call.given(**{call.family.text: self.made[2]})
+
+
+def _with_rows(hidden: Embeddings, rows: dict[int, Tensor]) -> Embeddings:
+    """The same embeddings, with others in some rows."""
+    if not isinstance(hidden, Tensor):
+        return [rows[row].to(one) if row in rows else one for row, one in enumerate(hidden)]
+    at = torch.tensor(list(rows), device=hidden.device)
+    return hidden.index_copy(0, at, torch.stack(list(rows.values())).to(hidden))
 
 
 def _times_written(tensor: Tensor) -> int:

@@ -28,7 +28,11 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(
         "Stable Diffusion 3",
         "SD3Transformer2DModel",
-        encoders=(TextColumns(), TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer")),
+        encoders=(
+            TextColumns(),
+            TextColumns("text_encoder_2", "tokenizer_2"),
+            TextColumns("text_encoder_3", "tokenizer_3", after="tokenizer"),
+        ),
     ),
     FluxOne("FLUX", "FluxTransformer2DModel", encoders=(TextColumns("text_encoder_2", "tokenizer_2"),)),
     CrossTransformer(

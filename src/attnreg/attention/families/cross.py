@@ -6,19 +6,21 @@ Models of videos draw a picture as a video of one frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import MASKED, STARTED, Family, TextColumns
+from attnreg.attention.families.family import EMBEDDING, MASKED, STARTED, Family, TextColumns
 from attnreg.attention.families.joint import beside_channels
 from attnreg.types import AttnregError, Grid
 
 BERT_TOKENS = 77
 """Hunyuan-DiT's pipelines ask BERT for so many columns, and T5 for those behind them."""
+BERT: Mapping[str, Any] = {"text_encoder_index": 0, "max_sequence_length": BERT_TOKENS}
+T5: Mapping[str, Any] = {"text_encoder_index": 1, "max_sequence_length": 256}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,15 @@ class HunyuanDiT(CrossTransformer):
 
     layers: str = r"blocks\.\d+\.attn2"
     negative: int | None = 1
+    kinds: frozenset[str] = STARTED - {EMBEDDING}  # a word stands in two arguments
     further: tuple[str, ...] = ("encoder_hidden_states_t5",)
+    parts: tuple[Mapping[str, Any], ...] = field(default=(BERT, T5), hash=False)
+    conditions: tuple[str, ...] = (
+        "encoder_hidden_states",
+        "text_embedding_mask",
+        "encoder_hidden_states_t5",
+        "text_embedding_mask_t5",
+    )
 
     def is_first_part(self, given: Mapping[str, Any]) -> bool:
         """BERT is asked first, T5 by the next call."""
@@ -159,6 +169,13 @@ CROSS_TRANSFORMERS: tuple[Family, ...] = (
     ),
     Wan("Wan", "WanTransformer3DModel", encoders=(TextColumns(),)),
     LTX("LTX-Video", "LTXVideoTransformer3DModel", encoders=(TextColumns(),)),
-    OneFrame("Latte", "LatteTransformer3DModel", negative=1, encoders=(TextColumns(),)),
+    OneFrame(
+        "Latte",
+        "LatteTransformer3DModel",
+        negative=1,
+        encoders=(TextColumns(),),
+        kinds=STARTED,
+        conditions=("encoder_hidden_states",),
+    ),
 )
 """One entry a model."""

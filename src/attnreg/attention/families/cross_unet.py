@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attnreg.attention.families.family import (
     EDITED,
     LOGITS,
+    MASKED,
     STARTED,
     Family,
     Places,
@@ -41,7 +42,7 @@ class Kolors(UNet):
 class DeepFloydIF(UNet):
     """Layers that look at the text's tokens and, behind them, at the picture's own positions, in one call."""
 
-    kinds: frozenset[str] = EDITED
+    kinds: frozenset[str] = EDITED  # the scheduler is told a variance as well, which is no sum of predictions
     together: bool = True
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnAddedKVProcessor2_0())"
 
@@ -74,8 +75,13 @@ def _has_added_text(config: Any) -> bool:
 class Kandinsky3(UNet):
     """In every block the first attention is over the picture, all others are over the text."""
 
-    kinds: frozenset[str] = EDITED
+    kinds: frozenset[str] = STARTED
     side: int = 128
+    conditions: tuple[str, ...] = MASKED
+
+    def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
+        """A scale of 0 is none; in the very order in which the pipeline adds them up, to the bit."""
+        return (scale + 1.0) * prompted - scale * plain
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is the attention of a block's further parts; the pooling of the text is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -31,10 +31,13 @@ class Places(NamedTuple):
     """The map that the picture's positions form, row by row."""
 
 
-EDITED = frozenset({"logits", LATENT})
+EMBEDDING = "embedding"
+EDITED = frozenset({"logits", LATENT, EMBEDDING})
 """What is edited in most families."""
-STARTED = EDITED | {"start"}
-"""Where attention logits can be edited, and what a start leads to can be followed."""
+ASKED = frozenset({"start", "prediction"})
+"""What takes that the denoiser can be asked about other texts, and guided as the pipeline guides it."""
+STARTED = EDITED | ASKED
+"""Where what a start leads to can be followed as well."""
 MASKED = ("encoder_hidden_states", "encoder_attention_mask")
 """The arguments of a denoiser that is given each text's mask beside it."""
 Embeddings = Float[Tensor, "_ _ *_"] | Sequence[Float[Tensor, "_ _"]]
@@ -89,6 +92,8 @@ class Family:
     """The denoiser's argument that holds what the prompts became."""
     further: tuple[str, ...] = ()
     """The denoiser's arguments that hold more columns of the text, behind those of `text`, in their order."""
+    row_axes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Arguments whose rows lie on another axis than the first, and on which."""
     time: str = "timestep"
     """The denoiser's argument that holds the time step."""
     channel_axis: int = 1
@@ -105,6 +110,8 @@ class Family:
     """Which value that `encode_prompt` returns is the prompts in one vector each."""
     encoders: tuple[TextColumns, ...] = ()
     """Whose tokens are read as they were received; of none, the pipeline's `tokenizer` is asked."""
+    parts: tuple[Mapping[str, Any], ...] = field(default=({},), hash=False)
+    """What each of the calls of `encode_prompt` is further told that make the columns of a text between them."""
     kinds: frozenset[str] = EDITED
     """The parts of this model that can be edited; see `calls.edits.KINDS`."""
     negative: int | None = 1

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import Family, TextColumns
+from attnreg.attention.families.family import EMBEDDING, Family, TextColumns
 from attnreg.attention.families.joint import JOINT, Flux
 from attnreg.types import Grid
 
@@ -95,7 +95,7 @@ FLUX_LIKE: tuple[Family, ...] = (
         "BriaFiboTransformer2DModel",
         encoders=(TextColumns(),),
         negative=1,
-        kinds=JOINT,
+        kinds=JOINT - {EMBEDDING},  # each block is given the text as another layer of the encoder read it
         conditions=(),
     ),
     Flux(

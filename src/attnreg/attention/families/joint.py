@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
+from attnreg.attention.families.family import ASKED, BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
 from attnreg.types import AttnregError, Grid
 
 JOINT = EDITED | {BY_SELF_ATTENTION}
-JOINT_STARTED = JOINT | {"start"}
+JOINT_STARTED = JOINT | ASKED
 
 
 @dataclass(frozen=True)

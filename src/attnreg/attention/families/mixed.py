@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import (
+    ASKED,
     LOGITS,
     MASKED,
     Family,
@@ -17,7 +18,15 @@ from attnreg.attention.families.family import (
     not_of_the_kind,
     of_norm,
 )
-from attnreg.attention.families.joint import JOINT_STARTED, Joint, QwenImage, asked_by_picture, beside_channels, patches
+from attnreg.attention.families.joint import (
+    JOINT,
+    JOINT_STARTED,
+    Joint,
+    QwenImage,
+    asked_by_picture,
+    beside_channels,
+    patches,
+)
 from attnreg.types import Grid
 
 
@@ -155,8 +164,10 @@ class HiDream(Joint):
 
     layers: str = r"(double|single)_stream_blocks\.\d+\.block\.attn1"
     text_first: bool = False
-    kinds: frozenset[str] = LOGITS  # one image cannot be asked about alone: layers come first in Llama's embeddings
+    kinds: frozenset[str] = LOGITS | ASKED  # its experts let no gradient through; a word stands in two arguments
     text: str = "encoder_hidden_states_t5"
+    row_axes: Mapping[str, int] = field(default_factory=lambda: {"encoder_hidden_states_llama3": 1}, hash=False)
+    conditions: tuple[str, ...] = ("encoder_hidden_states_t5", "encoder_hidden_states_llama3", "pooled_embeds")
     time: str = "timesteps"
     pooled: str = "pooled_embeds"
 
@@ -166,6 +177,10 @@ class HiDream(Joint):
         grid = patches(latent, denoiser)
         most: Any = denoiser.max_seq
         return grid, grid.pixels if latent.shape[-2] == latent.shape[-1] else int(most)
+
+    def own(self, predicted: Any, latents: Tensor) -> Tensor:
+        """It is predicted the other way round."""
+        return -super().own(predicted, latents)
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """T5's once and Llama's twice; in Llama's embeddings layers come first, then the batch."""
@@ -178,6 +193,8 @@ class Prx(Joint):
 
     layers: str = r"blocks\.\d+\.attention"
     negative: int | None = 2
+    kinds: frozenset[str] = JOINT | {"prediction"}  # some models predict the picture: no step is known to follow
+    conditions: tuple[str, ...] = ("encoder_hidden_states", "attention_mask")
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries; the text comes first among the keys."""

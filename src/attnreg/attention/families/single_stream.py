@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from attnreg.attention.families.family import LOGITS, MASKED, Family, Places, TextColumns
-from attnreg.attention.families.joint import JOINT_STARTED, Joint, asked_by_picture, grid_of
+from attnreg.attention.families.family import EMBEDDING, LOGITS, MASKED, Family, Places, TextColumns
+from attnreg.attention.families.joint import JOINT, JOINT_STARTED, Joint, asked_by_picture, grid_of
 from attnreg.types import AttnregError, Grid
 
 
@@ -43,7 +43,7 @@ class ErnieImage(Joint):
     text_first: bool = False
     text: str = "text_bth"
     negative: int | None = None
-    kinds: frozenset[str] = JOINT_STARTED
+    kinds: frozenset[str] = JOINT_STARTED - {EMBEDDING}  # texts are filled up behind what `encode_prompt` returned
     conditions: tuple[str, ...] = ("text_bth",)
 
     def conditioned(self, values: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +98,7 @@ class QwenImage21(Joint):
     """
 
     negative: int | None = None
+    kinds: frozenset[str] = JOINT - {EMBEDDING}  # the parts of its text encoder are called one by one
 
     def keys(self, arguments: Mapping[str, Any]) -> int | None:
         """The text's and the picture's."""

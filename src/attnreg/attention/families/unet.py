@@ -18,7 +18,7 @@ from attnreg.types import AttnregError, Grid
 REFERENCE_SIDE = 16
 """Side of the maps that the published method regulates: 16 x 16 at 512 x 512 pixels."""
 EVERY_KIND = frozenset(
-    {"logits", "probabilities", "attention", "embedding", "start", LATENT, BY_SELF_ATTENTION, "prediction"}
+    {"logits", "probabilities", "attention", "embedding", "values", "start", LATENT, BY_SELF_ATTENTION, "prediction"}
 )
 
 
