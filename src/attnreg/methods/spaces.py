@@ -59,6 +59,11 @@ SPACES: dict[str, Space] = {
         "ends": (True, False),
         "window": (*_WINDOWS, (0.0, 1.0)),
     },
-    "best-start": {"enough": (0.9, 1.1, 1.3), "good": (1.5, 2.0, 2.5), "starts": (4, 8, 16), "until": (0.33, 0.5)},
+    "best-start": {
+        "enough": (0.9, 1.1, 1.3, 1.6),
+        "good": (1.3, 1.6, 2.0),
+        "starts": (4, 7, 10, 16),
+        "group": (1, 2, 3, 4),
+    },
 }
 """Method -> its space. A method that has none here cannot be tuned."""
