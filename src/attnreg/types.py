@@ -17,6 +17,9 @@ from attnreg.errors import AttnregError as AttnregError
 Logits = Float[Tensor, "image head pixel token"]
 """Scaled attention logits `q k^T / sqrt(d)`, one row of tokens per pixel."""
 
+Embedding = Float[Tensor, "token *channel"]
+"""What a text encoder made of a text: a vector a token, in some families one of each of several layers."""
+
 Probabilities = Float[Tensor, "image head pixel token"]
 """Attention probabilities: a softmax over tokens, unless the method says otherwise."""
 

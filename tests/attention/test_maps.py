@@ -12,7 +12,7 @@ from torch import Tensor
 
 import tiny
 from attnreg import AttnregError, apply_attention_regulation, regulate, remove_attention_regulation
-from attnreg.attention import attending
+from attnreg.attention import attending, effects
 from attnreg.methods import METHODS
 from attnreg.methods.attention_scaling import AttentionScaling
 from attnreg.regulation.balance import AttentionBalance
@@ -127,7 +127,7 @@ def test_the_picture_is_the_same_to_the_bit(pipe: Any, method: str, monkeypatch:
         raise AssertionError("a map was computed that nobody asked for")
 
     monkeypatch.setattr(attending, "target_maps", never)
-    monkeypatch.setattr(attending, "column_maps", never)
+    monkeypatch.setattr(effects, "column_maps", never)
     latents.append(generate(pipe, PROMPT, edit, output_type="latent", **SMALL))
     assert torch.equal(latents[0].picture, latents[1].picture)
     assert (len(latents[0].trace.maps()), latents[1].trace.maps()) == (1, [])

@@ -15,7 +15,7 @@ from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, LatentSettings, See
 from attnreg.regulation.settings import in_window, number, padding_competes, setting
 from attnreg.regulation.sight import Sight
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Embedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class Frap(LatentSettings):
     Jiang et al., TMLR 2025. `L = mean_s (1 - max M_s) - b mean_(s, r) sum_x min(P_s, P_r)`: presence of the nouns s,
     and binding of each noun to its modifiers r. `M` are the smoothed maps of Attend-and-Excite, `P` the same divided by
     their sums. The weights w of all of the prompt's words begin at 1, go one step downhill before each denoising step,
-    and are held within `reach` of 1; r is `step_size`. `z_0` is the embedding of the empty prompt, as in prompt
-    weighting.
+    and are held within `reach` of 1; r is `step_size`. `z_0` is the embedding of the prompt if it said nothing, as
+    in prompt weighting.
 
     The losses are the paper's as summaries of it tell them, but for a factor of one over the map's positions in the
     binding, which is in b here. What could not be read, and is chosen here: the rule by which weights act on the
@@ -85,7 +85,7 @@ class Frap(LatentSettings):
         weights = memory.get("weights")
         weights = prompt.new_ones(len(columns)) if weights is None else weights
 
-        def read(weights: Float[Tensor, " word"]) -> Float[Tensor, "token channel"]:
+        def read(weights: Float[Tensor, " word"]) -> Embedding:
             return weighted(prompt, nothing, columns, weights)
 
         found = self.look(weights, lambda w: see.under(read(w), latent), words, step, total, memory)
@@ -96,13 +96,12 @@ class Frap(LatentSettings):
 
 
 def weighted(
-    prompt: Float[Tensor, "token channel"],
-    nothing: Float[Tensor, "token channel"],
+    prompt: Embedding,
+    nothing: Embedding,
     columns: list[int],
     weights: Float[Tensor, " word"],
-) -> Float[Tensor, "token channel"]:
+) -> Embedding:
     """`z_0 + w (z - z_0)` in some columns, z elsewhere."""
     apart = (prompt - nothing)[columns]
-    return prompt.index_copy(
-        0, torch.tensor(columns, device=prompt.device), nothing[columns] + weights[:, None] * apart
-    )
+    each = weights.view(-1, *[1] * (prompt.ndim - 1))
+    return prompt.index_copy(0, torch.tensor(columns, device=prompt.device), nothing[columns] + each * apart)

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Encode
 from attnreg.regulation.settings import GatedSettings, in_window, number, setting
+from attnreg.types import Embedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,7 @@ class PromptWeighting(GatedSettings):
     weight: float = setting(1.5, number(0.0), "w: of every target; 1 leaves the prompt as it is")
     window: tuple[float, float] = in_window(0.0, 1.0)
 
-    def embed(self, embedding: Float[Tensor, token * channel], encode: Encode, words: PromptWords) -> Embedded | None:
+    def embed(self, embedding: Embedding, encode: Encode, words: PromptWords) -> Embedded | None:
         """The prompt's embedding with the targets weighted; see `kinds.EmbeddingEdit`."""
         if self.weight == 1:
             return None

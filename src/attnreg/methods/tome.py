@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from attnreg.heads import Parts, bare_text, parts_of
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, Encode
 from attnreg.regulation.settings import GatedSettings, in_window, number, setting, yes_or_no
-from attnreg.types import Target
+from attnreg.types import Embedding, Target
 from attnreg.words import numbered, occurrences, split_words
 
 VOWELS = "aeiou"
@@ -40,7 +38,7 @@ class ToMe(GatedSettings):
     modifiers: float = setting(1.2, number(0.0), "b: weight of the tokens of its modifiers")
     ends: bool = setting(True, yes_or_no, "end of text and padding are those of the prompt without the modifiers")
 
-    def embed(self, embedding: Float[Tensor, "token channel"], encode: Encode, words: PromptWords) -> Embedded | None:
+    def embed(self, embedding: Embedding, encode: Encode, words: PromptWords) -> Embedded | None:
         """The prompt's embedding with each phrase merged; see `kinds.EmbeddingEdit`."""
         parts = [parts_of(target, words.prompt) for target in words.targets]
         if not any(part.modifiers for part in parts):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.types import AttnregError, Grid, Logits, Probabilities, Target
+from attnreg.types import AttnregError, Embedding, Grid, Logits, Probabilities, Target
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class LatentUpdated(NamedTuple):
     push: Float[Tensor, "*latent"] | None = None
     """What is added, in this step and under guidance, to the predicted velocity `e - x`: noise less picture. Whatever
     the model predicts is changed by as much as that means; the latent stays."""
-    text: Float[Tensor, "token channel"] | None = None
+    text: Embedding | None = None
     """What the prompt is read as in this step; of an `AskingEdit` for text alone."""
 
 

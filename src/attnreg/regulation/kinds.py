@@ -16,13 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import Edited, Maps, PromptWords
-from attnreg.types import AttnregError, Grid, Logits
+from attnreg.types import AttnregError, Embedding, Grid, Logits
 
 
 class EncodedText(NamedTuple):
     """A text as the pipeline's own text encoder reads it."""
 
-    embedding: Float[Tensor, token * channel]
+    embedding: Embedding
     own: tuple[int, ...]
     """The columns of the text's own tokens, without start, end and padding."""
     pooled: Float[Tensor, " pooled"] | None = None
@@ -46,15 +46,15 @@ class Encode(Protocol):
             Its embedding, and which columns are its own.
         """
 
-    def emptied(self) -> Float[Tensor, token * channel]:
+    def emptied(self) -> Embedding:
         """The prompt's embedding if it said nothing: the empty prompt's, or that of padding in each word's place."""
 
 
 class Embedded(NamedTuple):
     """What a prompt became: what attention compares the picture with, and what it then hands on."""
 
-    keys: Float[Tensor, token * channel]
-    values: Float[Tensor, token * channel]
+    keys: Embedding
+    values: Embedding
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class Gated(Protocol):
 class EmbeddingEdit(Gated, Protocol):
     """A way to change what the prompt became, before its keys and values are made of it."""
 
-    def embed(self, embedding: Float[Tensor, token * channel], encode: Encode, words: PromptWords) -> Embedded | None:
+    def embed(self, embedding: Embedding, encode: Encode, words: PromptWords) -> Embedded | None:
         """Change what one prompt became.
 
         Args:

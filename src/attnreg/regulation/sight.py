@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import Maps
+from attnreg.types import Embedding
 
 
 class Sight(ABC):
@@ -47,16 +48,16 @@ class Sight(ABC):
 
     @property
     @abstractmethod
-    def prompt(self) -> Float[Tensor, "token channel"]:
+    def prompt(self) -> Embedding:
         """What this image's prompt became."""
 
     @property
     @abstractmethod
-    def nothing(self) -> Float[Tensor, "token channel"]:
-        """What the empty prompt becomes; told to an `AskingEdit` for text alone."""
+    def nothing(self) -> Embedding:
+        """What the prompt becomes if it says nothing (`kinds.Encode.emptied`); for an `AskingEdit` for text alone."""
 
     @abstractmethod
-    def under(self, text: Float[Tensor, "token channel"], latent: Float[Tensor, "*latent"]) -> Maps:
+    def under(self, text: Embedding, latent: Float[Tensor, "*latent"]) -> Maps:
         """Run the denoiser once on a latent, as `__call__`, under another embedding.
 
         Args:

@@ -13,7 +13,7 @@ from attnreg.attention.families.family import Embeddings
 from attnreg.regulation.auto import Auto
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Embedded, EncodedText, StartEdit
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Embedding
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Prepared:
     """The texts that what a start leads to is read with, the prompt first."""
     unread: list[str] = field(default_factory=list)
     """Why what a start leads to cannot be read, half a sentence; empty where it can."""
+    emptied: list[Embedding | None] = field(default_factory=list)
+    """What each would be if it said nothing (`kinds.Encode.emptied`), where an edit asks for it."""
     nothing: EncodedText | None = None
-    """The empty text, where predictions are edited or tokens weighed."""
+    """The empty text, where predictions are edited."""
 
     def repeated(self, each: int) -> Prepared:
         """The same of so many images a prompt."""
@@ -43,6 +45,7 @@ class Prepared:
             [made.phrases[number] for made, number in images],
             [made.readings[number] for made, number in images],
             [made.unread[number] for made, number in images],
+            [made.emptied[number] for made, number in images],
             images[0][0].nothing,
         )
 
@@ -74,14 +77,19 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
             )
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
-    nothing = encode("") if predicts or "text" in edits.asked else None
-    made = Prepared(words, [None] * len(words), [[] for _ in words], [[] for _ in words], [""] * len(words), nothing)
+    nothing = encode("") if predicts else None
+    each = len(words)
+    made = Prepared(
+        words, [None] * each, [[] for _ in words], [[] for _ in words], [""] * each, [None] * each, nothing
+    )  # fmt: skip
     for number, one in enumerate(words):
         if one is None:
             continue
+        own_encode = PromptEncoder(encode, embeddings[number], one)
         if embedding is not None and embedding.strength:
-            own_encode = PromptEncoder(encode, embeddings[number], one)
             made.embedded[number] = embedding.embed(embeddings[number], own_encode, one)
+        if "text" in edits.asked:
+            made.emptied[number] = own_encode.emptied()
         if prediction is not None and predicts:
             made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
         if start is not None and start.strength:

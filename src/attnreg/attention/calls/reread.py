@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from jaxtyping import Float
-from torch import Tensor
-
 from attnreg.attention.calls.received import Filled, filled, read, receiving
 from attnreg.attention.calls.texts import Change, TextEncoder
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import EncodedText
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Embedding
 
 OF_UNETS = ("text_encoder", "text_encoder_2")
 """Whose tokens fill the columns of a UNet's text, one each."""
@@ -30,7 +27,7 @@ class _Alone(NamedTuple):
 class PromptEncoder:
     """`kinds.Encode` of one prompt: what is made of it is laid out as its embedding is."""
 
-    def __init__(self, encode: TextEncoder, embedding: Float[Tensor, token * channel], words: PromptWords) -> None:
+    def __init__(self, encode: TextEncoder, embedding: Embedding, words: PromptWords) -> None:
         self.encode, self.embedding, self.words = encode, embedding, words
 
     def __call__(self, text: str, masked: Sequence[int] = ()) -> EncodedText:
@@ -47,7 +44,7 @@ class PromptEncoder:
         there = self._there(masked)
         return EncodedText(self._with({one.model: Change(_tokens(one, there)) for one in self._alone.filled}), ())
 
-    def emptied(self) -> Float[Tensor, token * channel]:
+    def emptied(self) -> Embedding:
         """The empty prompt; where it would be shorter than the prompt, or lie otherwise, padding instead of words."""
         if not self.encode.family.encoders:
             return self.encode("").embedding
@@ -86,7 +83,7 @@ class PromptEncoder:
         where = dict(zip(self._columns, own, strict=True))
         return _Alone(filled(pipe, family, received, (0, 1), width), where)
 
-    def _with(self, changes: dict[str, Change]) -> Float[Tensor, token * channel]:
+    def _with(self, changes: dict[str, Change]) -> Embedding:
         """The prompt with these changes, laid out as its embedding, which is kept where nothing reaches."""
         made = self.encode(self.words.prompt, changes).embedding
         shift = self._columns[0] - self._alone.where[self._columns[0]]

@@ -196,7 +196,7 @@ class MovedLatents:
             for image, row in rows.items():
                 one = prepared.words[image]
                 assert one is not None
-                see = StepSight(self.pipe, look, call, row, scaled, prepared.nothing)
+                see = StepSight(self.pipe, look, call, row, scaled, prepared.emptied[image])
                 place = row % call.images
                 # A copy made outside of inference mode, under which pipelines may run, can have a gradient.
                 with torch.inference_mode(False), torch.enable_grad():

@@ -15,14 +15,13 @@ from attnreg.attention.lookahead.hindrance import of_levels, of_pictures
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.attention.lookahead.noise_schedule import mixture, parts_of
 from attnreg.regulation.edit import Maps
-from attnreg.regulation.kinds import EncodedText
 from attnreg.regulation.sight import Sight
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, Embedding
 
 Latents = Float[Tensor, "image *latent"]
 
 
-def under(call: Call, texts: Mapping[int, Float[Tensor, "token channel"]]) -> Call:
+def under(call: Call, texts: Mapping[int, Embedding]) -> Call:
     """A call with other embeddings in some rows."""
     hidden = call.hidden
     if isinstance(hidden, Tensor):
@@ -42,7 +41,7 @@ class StepSight(Sight):
         call: Call,
         row: int,
         scaled: Callable[[Latents], Latents],
-        nothing: EncodedText | None = None,
+        nothing: Embedding | None = None,
     ) -> None:
         self.pipe, self.look, self.call, self.row, self.scaled = pipe, look, call, row, scaled
         self.empty = nothing
@@ -52,18 +51,18 @@ class StepSight(Sight):
         return self.look(self.call, self.row, self._sample(latent, [self.row]))
 
     @property
-    def prompt(self) -> Float[Tensor, "token channel"]:
+    def prompt(self) -> Embedding:
         """The row's embedding: a copy, for one that was made in inference mode is of no use to a backward pass."""
         own: Tensor = self.call.hidden[self.row]
         return own.clone()
 
     @property
-    def nothing(self) -> Float[Tensor, "token channel"]:
-        """The empty prompt's embedding, where it was asked for."""
+    def nothing(self) -> Embedding:
+        """The embedding of the prompt if it said nothing, where that was asked for."""
         assert self.empty is not None
-        return self.empty.embedding.to(self.prompt)
+        return self.empty.to(self.prompt)
 
-    def under(self, text: Float[Tensor, "token channel"], latent: Float[Tensor, "*latent"]) -> Maps:
+    def under(self, text: Embedding, latent: Float[Tensor, "*latent"]) -> Maps:
         """What another embedding attends to; see `sight.Sight`."""
         return self.look(under(self.call, {self.row: text}), self.row, self._sample(latent, [self.row]))
 
