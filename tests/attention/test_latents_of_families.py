@@ -233,7 +233,9 @@ def test_before_during_after(pipe: Any, draw: Callable[..., Tensor], plain: Tens
 def test_every_method_moves_the_picture(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
     objects = everything_in(pipe)
     for method in methods_of(pipe):
-        with regulate(pipe, config=edit_of(method, window=(0.0, 1.0))) as trace:
+        # On some random networks the cost of FOCUS hardly depends on the latent.
+        large = {"step_size": 9_000.0} if method == "focus" else {}
+        with regulate(pipe, config=edit_of(method, window=(0.0, 1.0), **large)) as trace:
             during = draw()
         assert len(trace.updates) == 2
         assert during.isfinite().all()
