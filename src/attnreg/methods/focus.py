@@ -15,8 +15,7 @@ from attnreg.regulation.attended import distributions, maps_of, smoothed
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, LatentSettings, See
 from attnreg.regulation.settings import in_window, number, setting
-from attnreg.regulation.sight import Sight
-from attnreg.types import AttnregError
+from attnreg.regulation.sight import asked
 
 _SIDE = math.exp(-0.5) / (1 + 2 * math.exp(-0.5))
 GAUSSIAN = (_SIDE, 1 - 2 * _SIDE, _SIDE)
@@ -66,11 +65,7 @@ class Focus(LatentSettings):
         size = self.strength * self.step_size
         if not size:
             return LatentUpdated(latent)
-        if not isinstance(see, Sight):
-            raise AttnregError(
-                f"expected a Sight, which tells the noise level, got {type(see).__name__}; draw inside of "
-                "regulate(pipe, ...)"
-            )
+        see = asked(see, "tells the noise level")
         found = self.look(latent, see, words, step, total, memory)
         if found.gradient is None:
             return LatentUpdated(latent, found.loss, found.loss, 1)

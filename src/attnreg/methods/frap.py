@@ -14,7 +14,7 @@ from attnreg.regulation.attended import distributions, maps_of, sharpened, smoot
 from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, LatentSettings, See
 from attnreg.regulation.settings import in_window, number, padding_competes, setting
-from attnreg.regulation.sight import Sight
+from attnreg.regulation.sight import asked
 from attnreg.types import AttnregError, Embedding
 
 
@@ -70,11 +70,7 @@ class Frap(LatentSettings):
         size = self.strength * self.step_size
         if not size:
             return LatentUpdated(latent)
-        if not isinstance(see, Sight):
-            raise AttnregError(
-                f"expected a Sight, which sees under other embeddings, got {type(see).__name__}; draw inside of "
-                "regulate(pipe, ...)"
-            )
+        see = asked(see, "sees under other embeddings")
         prompt, nothing = see.prompt.float(), see.nothing.float()
         if prompt.shape != nothing.shape:
             raise AttnregError(

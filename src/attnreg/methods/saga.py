@@ -17,8 +17,7 @@ from attnreg.regulation.edit import LatentUpdated, Maps, PromptWords
 from attnreg.regulation.latent import Aim, Evaluation, LatentSettings, See
 from attnreg.regulation.noises import normal_noises
 from attnreg.regulation.settings import in_window, number, padding_competes, setting, whole_number
-from attnreg.regulation.sight import Sight
-from attnreg.types import AttnregError
+from attnreg.regulation.sight import asked
 
 Latent = Float[Tensor, "*latent"]
 
@@ -61,11 +60,7 @@ class Saga(LatentSettings):
         size = self.strength * self.step_size
         if not size or "begun" in memory:
             return LatentUpdated(latent)
-        if not isinstance(see, Sight):
-            raise AttnregError(
-                f"expected a Sight, which tells the noise level and the predicted picture, got {type(see).__name__}; "
-                "draw inside of regulate(pipe, ...)"
-            )
+        see = asked(see, "tells the noise level and the predicted picture")
         memory["begun"] = True
         signal, spread = see.level
         picture = signal * see.picture(latent)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.edit import Maps
-from attnreg.types import Embedding
+from attnreg.types import AttnregError, Embedding
 
 
 class Sight(ABC):
@@ -67,3 +67,23 @@ class Sight(ABC):
         Returns:
             What the text attends to, with a graph from both to the maps.
         """
+
+
+def asked(see: object, what: str) -> Sight:
+    """What an edit that asks for more than maps was given, if it can be asked.
+
+    Args:
+        see: as `edit.LatentEdit.update` is given it.
+        what: the edit asks for, for the error.
+
+    Returns:
+        The same.
+
+    Raises:
+        AttnregError: it tells maps alone.
+    """
+    if not isinstance(see, Sight):
+        raise AttnregError(
+            f"expected a Sight, which {what}, got {type(see).__name__}; draw inside of regulate(pipe, ...)"
+        )
+    return see
