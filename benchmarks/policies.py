@@ -33,7 +33,7 @@ class Start(NamedTuple):
     whole: bool
     distance: float
     told: dict[int, float]
-    """Depth -> what the maps say there: `Places.told`."""
+    """Depth -> what the maps say there: `MapSignals.told`."""
     read: dict[int, float]
     """Depth -> how much worse the picture is restored under another text: `Signals.read`."""
     texts: int

@@ -43,7 +43,7 @@ class Watching(BestStart):
         """The given start."""
         guess = follow(latent)
         told = signals(guess, words)
-        self.seen.append({"errors": guess.errors, **told.places._asdict()})
+        self.seen.append({"errors": guess.errors, **told.maps._asdict()})
         return Chosen(latent, (told.score,), 0)
 
 

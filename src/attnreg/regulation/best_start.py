@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -96,15 +97,23 @@ class BestStart(CheckedSettings):
 
     def choose(self, latent: Latent, follow: Follow, words: PromptWords) -> Chosen:
         """The given start if it is enough, the first other one that is good, or the best of all."""
-        starts, given = list(noises_like(latent, self.starts, self.strength)), follow(latent)
+        noises, given = noises_like(latent, self.starts, self.strength), follow(latent)
+        starts: list[Latent] = []
+
+        def start(number: int) -> Latent:
+            starts.extend(
+                islice(noises, max(0, number + 1 - len(starts)))
+            )  # made when one is tried: most given ones are kept
+            return starts[number]
+
         scores = self.tried(
-            lambda number: places(follow(starts[number], self.early), words).told,
-            lambda number: signals(follow(starts[number]) if number else given, words).score,
+            lambda number: map_signals(follow(start(number), self.early), words).told,
+            lambda number: signals(follow(start(number)) if number else given, words).score,
         )
         best = max(range(len(scores)), key=scores.__getitem__)
         enough = scores[0] >= self.enough
         doubted = "" if enough else least_read(given, words)
-        return Chosen(starts[best], scores, best, spared=self.spare and enough, doubted=doubted)
+        return Chosen(start(best), scores, best, spared=self.spare and enough, doubted=doubted)
 
     def tried(self, told: Callable[[int], float], score: Callable[[int], float]) -> tuple[float, ...]:
         """The scores of all starts up to those that end the search, 0 of one that was given up early.
@@ -124,7 +133,7 @@ class BestStart(CheckedSettings):
         return tuple(scores)
 
 
-class Places(NamedTuple):
+class MapSignals(NamedTuple):
     """What the maps say of a start: whether each target has a place, and its own."""
 
     peak: float
@@ -143,28 +152,28 @@ class Signals(NamedTuple):
 
     read: float
     """How many times worse than under the prompt the picture is restored under the best other text."""
-    places: Places
+    maps: MapSignals
 
     @property
     def score(self) -> float:
         """How surely a start shows every target: see `BestStart`."""
-        return self.read * self.places.told
+        return self.read * self.maps.told
 
 
-def places(guess: Guess, words: PromptWords) -> Places:
+def map_signals(guess: Guess, words: PromptWords) -> MapSignals:
     """What the maps say of a start, as far as it was followed: see `BestStart`."""
     layers = [maps_of(one.cross, words.columns.targets, one.grid) for one in guess.maps]
     mean = torch.stack([pooled(maps) for maps in layers]).mean(0)
     smooth = F.avg_pool2d(F.pad(mean[None], (1,) * 4, mode="replicate"), 3, stride=1)[0].flatten(1)
     directions = F.normalize(smooth, dim=-1)
     alike = float((directions @ directions.T).tril(-1).amax())
-    return Places(float(smooth.amax(-1).amin()), max(1 - alike, 0.0))
+    return MapSignals(float(smooth.amax(-1).amin()), max(1 - alike, 0.0))
 
 
 def signals(guess: Guess, words: PromptWords) -> Signals:
     """What a start leads to, in numbers; the picture is read. See `BestStart`."""
     prompt, *others = (max(error, 1e-12) for error in guess.errors)
-    return Signals(min(others) / prompt, places(guess, words))
+    return Signals(min(others) / prompt, map_signals(guess, words))
 
 
 def least_read(guess: Guess, words: PromptWords) -> str:

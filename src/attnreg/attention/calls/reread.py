@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from attnreg.attention.calls.received import Filled, filled, read, receiving
-from attnreg.attention.calls.texts import Change, TextEncoder
+from attnreg.attention.calls.texts import TextEncoder, TokenChange
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import EncodedText
 from attnreg.types import AttnregError, Embedding
@@ -40,9 +40,9 @@ class PromptEncoder:
                 "other texts whole"
             )
         if not self.encode.family.encoders:
-            return self.encode(text, dict.fromkeys(OF_UNETS, Change(masked)))
+            return self.encode(text, dict.fromkeys(OF_UNETS, TokenChange(masked)))
         there = self._there(masked)
-        return EncodedText(self._with({one.model: Change(_tokens(one, there)) for one in self._alone.filled}), ())
+        return EncodedText(self._with({one.model: TokenChange(_tokens(one, there)) for one in self._alone.filled}), ())
 
     def emptied(self) -> Embedding:
         """The empty prompt; where it would be shorter than the prompt, or lie otherwise, padding instead of words."""
@@ -56,7 +56,7 @@ class PromptEncoder:
                     f"expected a tokenizer that fills up short texts, got {type(one.tokenizer).__name__} without a "
                     "pad_token, so that it is not known how the text encoder reads nothing; set it"
                 )
-            changes[one.model] = Change(_tokens(one, there), padding)
+            changes[one.model] = TokenChange(_tokens(one, there), padding)
         return self._with(changes)
 
     @property
@@ -83,7 +83,7 @@ class PromptEncoder:
         where = dict(zip(self._columns, own, strict=True))
         return _Alone(filled(pipe, family, received, (0, 1), width), where)
 
-    def _with(self, changes: dict[str, Change]) -> Embedding:
+    def _with(self, changes: dict[str, TokenChange]) -> Embedding:
         """The prompt with these changes, laid out as its embedding, which is kept where nothing reaches."""
         made = self.encode(self.words.prompt, changes).embedding
         shift = self._columns[0] - self._alone.where[self._columns[0]]

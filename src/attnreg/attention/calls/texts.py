@@ -25,7 +25,7 @@ KEPT = (
 """The arguments of `encode_prompt` that say how to encode, and not what."""
 
 
-class Change(NamedTuple):
+class TokenChange(NamedTuple):
     """What becomes of some tokens before a text encoder reads them."""
 
     tokens: Sequence[int]
@@ -48,7 +48,7 @@ class TextEncoder:
         convert = getattr(self.pipe, "maybe_convert_prompt", None)
         return bool(convert and convert(prompt, self.tokenizer) != prompt)
 
-    def __call__(self, text: str, changes: Mapping[str, Change] | None = None) -> EncodedText:
+    def __call__(self, text: str, changes: Mapping[str, TokenChange] | None = None) -> EncodedText:
         """The embedding of a text as the prompt's words are.
 
         Placeholders of textual inversion have been written out in those words, and are not once more.
@@ -82,7 +82,7 @@ class TextEncoder:
             yield
 
     @contextmanager
-    def _changed(self, changes: Mapping[str, Change]) -> Iterator[None]:
+    def _changed(self, changes: Mapping[str, TokenChange]) -> Iterator[None]:
         """Give the text encoders other tokens, or a mask that hides some."""
         with ExitStack() as patches:
             for name, change in changes.items():
@@ -92,7 +92,7 @@ class TextEncoder:
             yield
 
 
-def _changing(change: Change, names: Sequence[str], forward: Callable[..., Any]) -> Callable[..., Any]:
+def _changing(change: TokenChange, names: Sequence[str], forward: Callable[..., Any]) -> Callable[..., Any]:
     def changed(*args: Any, **kwargs: Any) -> Any:
         given = dict(zip(names, args, strict=False)) | kwargs
         ids, mask = given["input_ids"], given.get("attention_mask")

@@ -135,19 +135,23 @@ class InitialNoises:
     ) -> tuple[Chosen, list[Asked]]:
         """What is chosen for one image, and what was asked when that was followed, unless it is the given start."""
         every = self.edit.stops(len(ahead.times))
-        tried: list[tuple[Latent, Followed, list[Asked]]] = []
+        tried: list[tuple[Latent, Followed]] = []
+
+        def followed(start: Latent) -> Followed | None:
+            return next((followed for one, followed in tried if one is start), None)
 
         def follow(start: Latent, stops: int | None = None) -> Guess:
             if start is latent:
                 return own
-            on_its_way = next((followed for one, followed, _ in tried if one is start), None)
-            followed = on_its_way or ahead.follow([row], start.unsqueeze(0), every)
-            reached = followed.to(stops)
-            tried.append((start, followed, reached.asked))
-            return self._guess(ahead.call, row, texts, reached, 0)
+            on_its_way = followed(start)
+            if on_its_way is None:
+                on_its_way = ahead.follow([row], start.unsqueeze(0), every)
+                tried.append((start, on_its_way))
+            return self._guess(ahead.call, row, texts, on_its_way.to(stops), 0)
 
         chosen = self.edit.choose(latent, follow, words)
-        return chosen, next((asked for start, _, asked in reversed(tried) if start is chosen.latent), [])
+        taken = followed(chosen.latent)
+        return chosen, taken.to_here.asked if taken else []
 
     def _guess(self, call: Call, row: int, texts: Sequence[EncodedText], followed: Trajectory, place: int) -> Guess:
         """What a start leads to, seen; and read once it is asked for. place: among those followed together."""

@@ -248,6 +248,12 @@ class Followed:
         self.rests = far, reached
         return reached
 
+    @property
+    def to_here(self) -> Trajectory:
+        """Where they are; they have been followed to some stop."""
+        assert self.rests is not None
+        return self.rests[1]
+
     def _begin(self, solver: OwnSteps | LargeSteps) -> None:
         stops = tuple(range(self.stops[-1] + 1)) if self.own else self.stops
         self.walk = self.ahead.walk(solver, self.rows, self.latents, stops)
