@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from diffusers import AutoencoderKL
 
 from attnreg.attention.regulate import regulate
 from attnreg.measure.asked import Prompt
-from attnreg.models.about import POCKET, about
+from attnreg.models.about import about
 
 BATCH = 8
 Job = tuple[Prompt, int]
@@ -63,9 +64,9 @@ def batched(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 
 def together(pipe: Any, jobs: Sequence[Job], **options: Any) -> list[Any]:
-    """The pictures of one call of the pipeline, with what the bundled model says it draws best with."""
-    told = about(POCKET)
-    assert told, "the bundled model says what it draws best with"
+    """The pictures of one call of the pipeline, with what its model says it draws best with."""
+    told = about(Path(pipe.name_or_path))
+    assert told, "a model of training/ says what it draws best with"
     best = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale}
     pictures: list[Any] = pipe(
         [prompt.text for prompt, _ in jobs],

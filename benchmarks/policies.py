@@ -18,11 +18,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from attnreg.models.about import POCKET, about
 from attnreg.regulation.best_start import BestStart
-from benchmarks.starts import DEPTHS
 
-LAST = DEPTHS[-1]
 GUIDED = 2
 """Rows of a step: with the prompt, and without."""
 
@@ -37,6 +34,13 @@ class Start(NamedTuple):
     read: dict[int, float]
     """Depth -> how much worse the picture is restored under another text: `Signals.read`."""
     texts: int
+    steps: int
+    """That its picture takes."""
+
+    @property
+    def last(self) -> int:
+        """The depth at which the given start is read."""
+        return max(self.read)
 
 
 Picture = Sequence[Start]
@@ -65,32 +69,34 @@ def pictures_in(path: Path) -> list[Picture]:
         depths = {int(depth): one for depth, one in row["depths"].items()}
         told = {depth: math.sqrt(one["peak"] * one["apart"]) for depth, one in depths.items()}
         read = {depth: min(one["errors"][1:]) / one["errors"][0] for depth, one in depths.items()}
-        start = Start(row["whole"], row["distance"], told, read, len(depths[LAST]["errors"]))
+        texts = len(depths[max(depths)]["errors"])
+        start = Start(row["whole"], row["distance"], told, read, texts, row["steps"])
         found.setdefault((row["prompt"], row["seed"]), []).append(start)
     most = max(map(len, found.values()))
     return [starts for starts in found.values() if len(starts) == most]
 
 
-def outcome(edit: BestStart, pictures: Iterable[Picture], steps: int) -> Outcome:
-    """What `best-start` brings with some settings; `edit.early` is one of `DEPTHS`.
+def outcome(edit: BestStart, pictures: Iterable[Picture]) -> Outcome:
+    """What `best-start` brings with some settings; `edit.early` is a depth of the lines but the last.
 
-    steps: that a picture takes. The chosen start's first ones are not taken again.
+    Passes are counted as where every start takes the pipeline's own steps, as it does in the twelve of `pocket`; the
+    chosen start's first ones are not taken again.
     """
     rows: list[tuple[Start, Start, float, bool]] = []
     for starts in pictures:
-        passes, walked = GUIDED * steps, dict[int, int]()
+        last, passes, walked = starts[0].last, GUIDED * starts[0].steps, dict[int, int]()
 
         def told(number: int, starts: Picture = starts, walked: dict[int, int] = walked) -> float:
             walked[number] = edit.early
             return starts[number].told[edit.early]
 
         def score(number: int, starts: Picture = starts, walked: dict[int, int] = walked) -> float:
-            walked[number] = LAST
-            return starts[number].read[LAST] * starts[number].told[LAST]
+            walked[number] = last = starts[number].last
+            return starts[number].read[last] * starts[number].told[last]
 
         scores = edit.tried(told, score)
         best = max(range(len(scores)), key=scores.__getitem__)
-        passes += sum(starts[number].texts for number, depth in walked.items() if depth == LAST)
+        passes += sum(starts[number].texts for number, depth in walked.items() if depth == last)
         passes += GUIDED * sum(depth for number, depth in walked.items() if number != best)
         rows.append((starts[0], starts[best], passes, scores[0] >= edit.enough))
     return Outcome(
@@ -120,13 +126,11 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("--enough", type=float, nargs="+", default=[0.9, 1.1, 1.3])
     parser.add_argument("--good", type=float, nargs="+", default=[1.6, 2.0])
-    parser.add_argument("--early", type=int, nargs="+", choices=DEPTHS, default=[3, 5])
+    parser.add_argument("--early", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--group", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--starts", type=int, nargs="+", help="default: as many as there are")
     arguments = parser.parse_args()
     pictures = pictures_in(arguments.lines)
-    told = about(POCKET)
-    assert told, "the bundled model says how many steps it draws best with"
     some, every = len(pictures), [start for starts in pictures for start in starts]
     print(
         f"{some} pictures of {len(pictures[0])} starts: {fmean(one[0].whole for one in pictures):.1%} show everything"
@@ -135,7 +139,7 @@ def main() -> None:
     print(f"{fmean(any(start.whole for start in starts) for starts in pictures):.1%} from the best\n")
     print("| depth | maps | maps, of a picture | read | read, of a picture | both | both, of a picture |")
     print("| --- " * 7 + "|")
-    for depth in DEPTHS:
+    for depth in sorted(every[0].read):
         cells = [f"{depth}"]
         for value in (
             lambda one, at=depth: one.told[at],
@@ -154,7 +158,7 @@ def main() -> None:
         arguments.enough, arguments.good, arguments.early, arguments.group, arguments.starts or [len(pictures[0])]
     ):
         edit = BestStart(enough=enough, good=good, early=early, group=group, starts=starts)
-        one = outcome(edit, pictures, told.steps)
+        one = outcome(edit, pictures)
         print(
             f"| {enough:g} | {good:g} | {early} | {group} | {starts} | {one.whole:.1%} | {one.gained} / {one.lost} "
             f"| {one.distance:.3f} | {one.of_right:.3f} | {one.passes:.0f} | {one.kept:.0%} |"

@@ -21,6 +21,7 @@ from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.asked import Prompt
 from attnreg.measure.pocket import PocketJudge
 from attnreg.models.about import POCKET_NAME, about
+from attnreg.models.defaults import denoiser_of
 from attnreg.models.load import folder_of, load_pipeline
 from attnreg.regulation.best_start import BestStart, Latent, signals
 from attnreg.regulation.edit import PromptWords
@@ -28,8 +29,13 @@ from attnreg.regulation.kinds import Chosen, Follow
 from attnreg.regulation.noises import noises_like
 from benchmarks.drawing import mean_absolute_difference
 
-DEPTHS = (3, 5, 7)
-"""Steps after which a start is read. The picture is drawn on from the last of them."""
+
+def depths(steps: int) -> tuple[int, ...]:
+    """The steps after which a start is read: two early ones, and that where `best-start` reads the given start.
+
+    The picture is drawn on from the last of them. steps: of the picture.
+    """
+    return 3, 5, 1 + round(BestStart.until * steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +71,8 @@ def read(pipe: Any, prompt: Prompt, noises: torch.Tensor, **options: Any) -> tup
     told: list[dict[str, Any]] = [{} for _ in noises]
     pictures: list[Any] = []
     steps = options["num_inference_steps"]
-    for depth in DEPTHS:
-        last = {} if depth == DEPTHS[-1] else {"callback_on_step_end": _stop}
+    for depth in depths(steps):
+        last = {} if depth == depths(steps)[-1] else {"callback_on_step_end": _stop}
         edit = Watching(passes=depth, until=(depth - 1) / steps)
         with regulate(pipe, config=edit):
             pictures = pipe([prompt.text] * len(noises), latents=noises.clone(), **options, **last).images
@@ -93,7 +99,8 @@ def main() -> None:
     best = about(folder_of(arguments.model))
     assert best, "the bundled model says what it draws best with"
     options = {"num_inference_steps": best.steps, "guidance_scale": best.guidance_scale}
-    side, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
+    config = denoiser_of(pipe).config
+    side, channels = config.sample_size, config.in_channels
     for seed in range(arguments.seeds):
         for prompt in prompts:
             if (prompt.text, seed) in there:
@@ -104,7 +111,7 @@ def main() -> None:
             verdicts = judge(pictures, [prompt] * len(pictures))
             rows = [
                 {
-                    "prompt": prompt.text, "seed": seed, "start": number, "whole": bool(verdict["all things"]),
+                    "prompt": prompt.text, "seed": seed, "start": number, "steps": best.steps, "whole": bool(verdict["all things"]),
                     "distance": mean_absolute_difference(picture, pictures[0]), "depths": one,
                 }
                 for number, (picture, verdict, one) in enumerate(zip(pictures, verdicts, told, strict=True))

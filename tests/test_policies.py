@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from attnreg.regulation.best_start import BestStart
-from benchmarks.policies import DEPTHS, outcome, pictures_in, told_apart
+from benchmarks.policies import outcome, pictures_in, told_apart
+from benchmarks.starts import depths
 
 STEPS, TEXTS = 12, 3
+DEPTHS = depths(STEPS)
 
 
 def line(prompt: str, start: int, whole: bool, early: float, score: float) -> str:
     """One start whose maps say `early` at every depth but the last, and whose score is `score` there."""
-    depths = {
+    seen = {
         str(depth): {
             "errors": [1.0, 9.0, score if depth == DEPTHS[-1] else 1.0],
             "peak": 1.0 if depth == DEPTHS[-1] else early**2,
@@ -23,7 +25,15 @@ def line(prompt: str, start: int, whole: bool, early: float, score: float) -> st
         }
         for depth in DEPTHS
     }
-    told = {"prompt": prompt, "seed": 0, "start": start, "whole": whole, "distance": start / 10, "depths": depths}
+    told = {
+        "prompt": prompt,
+        "seed": 0,
+        "start": start,
+        "steps": STEPS,
+        "whole": whole,
+        "distance": start / 10,
+        "depths": seen,
+    }
     return json.dumps(told)
 
 
@@ -63,7 +73,7 @@ def test_what_a_policy_brings(
     pictures = pictures_in(lines)
     assert [len(starts) for starts in pictures] == [4, 4]
     edit = BestStart(**{"starts": 4, "early": 3, "enough": 1.1, "good": 1.6} | settings)
-    found = outcome(edit, pictures, STEPS)
+    found = outcome(edit, pictures)
     assert (found.gained, found.lost, found.kept) == (gained, 0, 0.5)
     assert found.distance == pytest.approx(distance / 2)
     assert found.of_right == 0
