@@ -111,7 +111,8 @@ def main() -> None:
             verdicts = judge(pictures, [prompt] * len(pictures))
             rows = [
                 {
-                    "prompt": prompt.text, "seed": seed, "start": number, "steps": best.steps, "whole": bool(verdict["all things"]),
+                    "prompt": prompt.text, "seed": seed, "start": number, "steps": best.steps,
+                    "whole": bool(verdict["all things"]),
                     "distance": mean_absolute_difference(picture, pictures[0]), "depths": one,
                 }
                 for number, (picture, verdict, one) in enumerate(zip(pictures, verdicts, told, strict=True))
