@@ -16,6 +16,7 @@ import attnreg.commands.report
 import attnreg.commands.tune  # noqa: F401  (adds tune to bench)
 from attnreg.commands.app import app
 from attnreg.commands.bench import bench
+from attnreg.commands.calibrate import calibrate
 from attnreg.commands.compare import compare
 from attnreg.commands.explain import explain
 from attnreg.commands.methods import methods
@@ -140,6 +141,7 @@ def doctor(context: click.Context) -> None:
 
 cli.add_command(app)
 cli.add_command(bench)
+cli.add_command(calibrate)
 cli.add_command(compare)
 cli.add_command(explain)
 cli.add_command(methods)
