@@ -25,8 +25,8 @@ ANY_MODEL, SMALL_MODEL = "attend-and-excite", "unseen-pairs"
     "--prompts", help=f"a prompt set or a file [{ANY_MODEL}, or {SMALL_MODEL} of a model that says its words]"
 )
 @click.option("--pictures", type=PROMPTS, default=60, show_default=True, help="whose given start is read")
-@click.option("--doubted", type=float, metavar="SHARE", help="of such pictures, that may be begun anew [0.25]")
-@click.option("--good", type=float, metavar="SHARE", help="of given starts, that another has to be better than [0.6]")
+@click.option("--doubted", type=float, metavar="SHARE", help="of such pictures, that may be begun anew [0.3]")
+@click.option("--good", type=float, metavar="SHARE", help="of given starts, that another has to be better than [0.45]")
 @click.option("--steps", type=STEPS, help="denoising steps [the model's own]")
 @click.option("--guidance-scale", type=GUIDANCE, help="classifier-free guidance [the model's own]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")

@@ -20,7 +20,7 @@ from attnreg.regulation.best_start import BestStart
 from attnreg.types import AttnregError
 from attnreg.watching import Progress, watched
 
-DOUBTED, GOOD = 0.25, 0.6
+DOUBTED, GOOD = 0.3, 0.45
 """Shares of the given starts below `enough` and below `good`: what the bundled model's thresholds come to on pairs."""
 FEWEST = 20
 """Scores from which a quantile is taken."""
