@@ -128,3 +128,16 @@ def prompts(count: int) -> list[Prompt]:
         )
         for i, (one, other) in enumerate(pairs)
     ]
+
+
+class White:
+    """All is there where a picture is not black."""
+
+    needs_unmodified = False
+
+    def check(self, prompts: Sequence[Any]) -> None: ...
+
+    def __call__(
+        self, pictures: Sequence[Any], prompts: Sequence[Any], unmodified: Any = None
+    ) -> list[dict[str, float]]:
+        return [{"all things": float(np.asarray(one).max() > 0)} for one in pictures]

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import White
+from PIL import Image
 
 import attnreg.evaluation.calibration as calibration
 from attnreg import AttnregError
 from attnreg.cli import main
-from attnreg.evaluation.calibration import Calibration, calibrate, given_score
+from attnreg.evaluation import Config, run
+from attnreg.evaluation.calibration import Calibration, calibrate, given_score, shares_for, wrong_in
+from attnreg.evaluation.pictures import png_of
+from attnreg.evaluation.tasks import Drawn
 from attnreg.models.load import load_pipeline
 from attnreg.passes import counted
 from attnreg.presets import settings_of_preset
@@ -29,10 +34,10 @@ def test_the_score_is_that_of_the_given_start(model: str) -> None:
     pipe.set_progress_bar_config(disable=True)
     before = {name: vars(part).copy() for name, part in pipe.components.items() if hasattr(part, "forward")}
     with counted(pipe) as passes:
-        score = given_score(pipe, PROMPT, 3, num_inference_steps=8)
-    assert passes.count < 2 * 8, "the picture is not finished"
+        score = given_score(pipe, PROMPT, 3, num_inference_steps=5)
+    assert passes.count < 2 * 5, "the picture is not finished"
     assert all(vars(part) == before[name] for name, part in pipe.components.items() if name in before)
-    whole = generate(pipe, PROMPT, BestStart(enough=0.0), seed=3, num_inference_steps=8)
+    whole = generate(pipe, PROMPT, BestStart(enough=0.0), seed=3, num_inference_steps=5)
     assert whole.trace.starts[0].scores == (score,)
 
 
@@ -69,6 +74,28 @@ def test_every_picture_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_calibrated_is_said_at_once(pictures: int, shares: dict[str, float], expected: str) -> None:
     with pytest.raises(AttnregError, match=expected):
         calibrate(None, [("a cat", 0)] * pictures, **shares)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "doubted", "good"), [(0.0, 0.05, 0.2), (0.24, 0.3, 0.45), (0.44, 0.55, 0.7), (0.9, 0.8, 0.95)]
+)
+def test_shares_follow_how_often_a_model_goes_wrong(wrong: float, doubted: float, good: float) -> None:
+    assert shares_for(wrong) == pytest.approx((doubted, good))
+    Calibration.check(20, *shares_for(wrong))
+
+
+def test_how_often_a_model_goes_wrong_is_counted_in_a_run(tmp_path: Path) -> None:
+    def models(_name: str) -> Any:
+        return lambda cell: Drawn(png_of(Image.new("RGB", (8, 8), "white" if cell.seed else "black")), 0.01)
+
+    config = Config(prompts=("unseen-pairs",), limit=4, methods=("none", "attention-balance"), seeds=(0, 1, 2, 3),
+                    models=("pocket",), judges=("pocket",))  # fmt: skip
+    run(config, tmp_path, open_model=models, open_judge=lambda name, weights: White())
+    assert wrong_in(tmp_path, "pocket") == pytest.approx(0.25)
+    with pytest.raises(AttnregError, match=r"expected unmodified pictures of other .* got none; draw some with"):
+        wrong_in(tmp_path, "other")
+    with pytest.raises(AttnregError, match="score 'colours', got none"):
+        wrong_in(tmp_path, "pocket", "colours")
 
 
 def test_the_command_writes_a_preset(

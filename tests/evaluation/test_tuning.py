@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import White
 from PIL import Image
 
 from attnreg.errors import AttnregError
@@ -40,17 +40,6 @@ class Models:
             return Drawn(png_of(Image.fromarray(shade)), 0.01, passes=COST)
 
         return draw
-
-
-class White:
-    needs_unmodified = False
-
-    def check(self, prompts: Sequence[Any]) -> None: ...
-
-    def __call__(
-        self, pictures: Sequence[Any], prompts: Sequence[Any], unmodified: Any = None
-    ) -> list[dict[str, float]]:
-        return [{"all things": float(np.asarray(one).max() > 0)} for one in pictures]
 
 
 def tuned(folder: Path, models: Models, budget: int = 3000, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from attnreg.commands.kinds import FILE, GUIDANCE, PROMPTS, STEPS
+from attnreg.commands.kinds import FILE, FOLDER, GUIDANCE, PROMPTS, STEPS
 from attnreg.commands.terminal import tell
 
 METHOD = "best-start"
@@ -27,14 +27,20 @@ ANY_MODEL, SMALL_MODEL = "attend-and-excite", "unseen-pairs"
 @click.option("--pictures", type=PROMPTS, default=60, show_default=True, help="whose given start is read")
 @click.option("--doubted", type=float, metavar="SHARE", help="of such pictures, that may be begun anew [0.3]")
 @click.option("--good", type=float, metavar="SHARE", help="of given starts, that another has to be better than [0.45]")
+@click.option(
+    "--run", type=FOLDER, help="of bench, whose unmodified pictures were judged: how many are wrong decides both"
+)
+@click.option(
+    "--score", default="all things", show_default=True, help="the judge's score of that run, 1 where all is well"
+)
 @click.option("--steps", type=STEPS, help="denoising steps [the model's own]")
 @click.option("--guidance-scale", type=GUIDANCE, help="classifier-free guidance [the model's own]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto")
 @click.option("--dtype", default="auto", show_default=True, help="float32, float16, bfloat16 or auto")
 @click.option("--out", type=FILE, default="best-start.json", show_default=True, help="the preset")
 def calibrate(
-    model: str, prompts: str | None, pictures: int, doubted: float | None, good: float | None, steps: int | None,
-    guidance_scale: float | None, device: str, dtype: str, out: Path,
+    model: str, prompts: str | None, pictures: int, doubted: float | None, good: float | None, run: Path | None,
+    score: str, steps: int | None, guidance_scale: float | None, device: str, dtype: str, out: Path,
 ) -> None:  # fmt: skip
     """Find the thresholds of best-start for MODEL, and write them to OUT as a preset.
 
@@ -44,14 +50,19 @@ def calibrate(
     from attnreg.models.quiet import quiet_libraries
 
     quiet_libraries()
-    from attnreg.evaluation.calibration import DOUBTED, GOOD, Calibration
+    from attnreg.evaluation.calibration import DOUBTED, GOOD, Calibration, shares_for, wrong_in
     from attnreg.evaluation.calibration import calibrate as calibrated
     from attnreg.evaluation.prompts import prompt_set
     from attnreg.models.about import about
     from attnreg.models.load import check_model, folder_of, load_pipeline
     from attnreg.writing import write_file
 
-    shares = {"doubted": DOUBTED if doubted is None else doubted, "good": GOOD if good is None else good}
+    usual = (DOUBTED, GOOD)
+    if run is not None:
+        wrong = wrong_in(run, model, score)
+        usual = shares_for(wrong)
+        tell(f"{100 * wrong:.0f} % of the unmodified pictures in {run} lack something")
+    shares = {"doubted": usual[0] if doubted is None else doubted, "good": usual[1] if good is None else good}
     Calibration.check(pictures, **shares)
     check_model(model)
     told = about(folder_of(model))

@@ -9,21 +9,62 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from statistics import quantiles
+from pathlib import Path
+from statistics import fmean, quantiles
 from typing import Any
 
 import torch
 
 from attnreg.attention.regulate import regulate
+from attnreg.evaluation.store import Store
 from attnreg.models.defaults import options_for
+from attnreg.records import UNMODIFIED
 from attnreg.regulation.best_start import BestStart
 from attnreg.types import AttnregError
 from attnreg.watching import Progress, watched
 
 DOUBTED, GOOD = 0.3, 0.45
 """Shares of the given starts below `enough` and below `good`: what the bundled model's thresholds come to on pairs."""
+FOR_EACH_WRONG, APART = 1.25, 0.15
+"""Doubted ones for each picture that lacks something, and how far `good` is from it: of the bundled model likewise."""
 FEWEST = 20
 """Scores from which a quantile is taken."""
+
+
+def shares_for(wrong: float) -> tuple[float, float]:
+    """The shares `doubted` and `good` for a model of which it is known how often it goes wrong.
+
+    Args:
+        wrong: share of the unmodified pictures that lack something.
+    """
+    doubted = min(max(FOR_EACH_WRONG * wrong, 0.05), 0.8)
+    return doubted, doubted + APART
+
+
+def wrong_in(folder: str | Path, model: str, score: str = "all things") -> float:
+    """The share of a model's unmodified pictures that lack something.
+
+    Args:
+        folder: of a run of `attnreg bench`.
+        model: as the run names it.
+        score: of a judge, 1 where all is well.
+
+    Raises:
+        AttnregError: the folder is no run, or holds no such picture that was judged.
+    """
+    found = [
+        value
+        for record in Store(folder).records()
+        if record.method == UNMODIFIED and record.model == model
+        for name, value in record.scores.items()
+        if name.partition("/")[2] == score
+    ]
+    if not found:
+        raise AttnregError(
+            f"expected unmodified pictures of {model} in {folder} with a judge's score {score!r}, got none; "
+            f"draw some with attnreg bench run --methods none --models {model} --judges NAME"
+        )
+    return 1 - fmean(found)
 
 
 @dataclass(frozen=True)
