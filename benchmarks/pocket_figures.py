@@ -308,8 +308,8 @@ Measured on renderings of two things. A noun counts as seen from a confidence of
 | --- | --- | --- |
 {calibration}
 The threshold was chosen on new pictures of the kind that the judge was trained on: none to four things, some of them
-blends of two, which count as neither, and all degraded (blurred, faded, noisy, or passed through the autoencoder). With a
-lower threshold, the judge sees things that are not there. With a higher one, it misses things that are.
+blends of two, which count as neither, and all degraded (blurred, faded, noisy, or passed through the autoencoder). With
+a lower threshold, the judge sees things that are not there. With a higher one, it misses things that are.
 
 | threshold | exact sets | nouns missed | nouns invented |
 | --- | --- | --- | --- |

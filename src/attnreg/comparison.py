@@ -19,6 +19,7 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.likeness import PixelDistance
 from attnreg.models.about import POCKET_NAME
 from attnreg.plot import sheet
+from attnreg.plot.sheets import PAPER
 from attnreg.recipe import Recipe, Sheet, save_pictures
 from attnreg.records import UNMODIFIED
 from attnreg.studio import Session, fresh_name, slug, slugs
@@ -104,7 +105,7 @@ def compare(
                 drawn = session.sample(seed, edits[method])
             except AttnregError as error:
                 cells.append(Cell(method, seed, "", 0, None, 0, failed=str(error)))
-                row.append(Image.new("RGB", row[0].size, "white"))
+                row.append(Image.new("RGBA", row[0].size, PAPER))
                 say(f"seed {seed}, {method}: {cells[-1].caption}")
                 continue
             peak = peak_bytes(torch.device(session.pipe.device))
