@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from attnreg.plot.curves import COLOURS, GRID
 from attnreg.plot.sheets import INK, finished, new_paper
+from attnreg.report.geometry import Rectangle
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 560, 70, 40, 60, 60
 LETTERS, AWAY, CLEAR, DOT = 15, 14, 4, 5
@@ -30,31 +31,18 @@ class Point(NamedTuple):
     high: float
 
 
-class Span(NamedTuple):
-    """A rectangle on the paper."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, line: Line) -> bool:
-        """Whether any part of the line lies inside (by clipping it, Liang and Barsky, 1984)."""
-        (x, y), (to_x, to_y) = line
-        begin, end = 0.0, 1.0
-        for start, move, low, high in ((x, to_x - x, self.left, self.right), (y, to_y - y, self.top, self.bottom)):
-            if move == 0:
-                if not low <= start <= high:
-                    return False
-                continue
-            near, far = sorted(((low - start) / move, (high - start) / move))
-            begin, end = max(begin, near), min(end, far)
-        return begin <= end
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether both have a place in common."""
-        across = self.left <= other.right and other.left <= self.right
-        return across and self.top <= other.bottom and other.top <= self.bottom
+def meets(inside: Rectangle, line: Line) -> bool:
+    """Whether any part of a line lies in a rectangle (by clipping it, Liang and Barsky, 1984)."""
+    (x, y), (to_x, to_y) = line
+    begin, end = 0.0, 1.0
+    for start, move, low, high in ((x, to_x - x, inside.left, inside.right), (y, to_y - y, inside.top, inside.bottom)):
+        if move == 0:
+            if not low <= start <= high:
+                return False
+            continue
+        near, far = sorted(((low - start) / move, (high - start) / move))
+        begin, end = max(begin, near), min(end, far)
+    return begin <= end
 
 
 class Axes:
@@ -92,13 +80,15 @@ def lines_of(points: Sequence[Point], axes: Axes) -> list[Line]:
     return axes.grid() + [axes.bar(point) for point in points] + list(pairwise(joined))
 
 
-def labels(points: Sequence[Point], axes: Axes) -> dict[str, Span]:
+def labels(points: Sequence[Point], axes: Axes) -> dict[str, Rectangle]:
     """Where each name is written: as near to its point as it crosses no line, no point and no other name.
 
     Where all places are taken, it is written right below its point all the same.
     """
-    font, lines, taken = ImageFont.load_default(LETTERS), lines_of(points, axes), dict[str, Span]()
-    dots = [Span(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in (axes.at(one.passes, one.value) for one in points)]
+    font, lines, taken = ImageFont.load_default(LETTERS), lines_of(points, axes), dict[str, Rectangle]()
+    dots = [
+        Rectangle(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in (axes.at(one.passes, one.value) for one in points)
+    ]
     for point in sorted(points, key=lambda point: -point.value):
         x, y = axes.at(point.passes, point.value)
         wide, high = font.getlength(point.name), LETTERS
@@ -106,15 +96,17 @@ def labels(points: Sequence[Point], axes: Axes) -> dict[str, Span]:
         for across, down in product(range(-120, 121, 4), range(-120, 121, 4)):
             # To the right of the point it begins there, to the left it ends there.
             left = x + across if across >= 0 else x + across - wide
-            span = Span(left - CLEAR, y + down - high / 2 - CLEAR, left + wide + CLEAR, y + down + high / 2 + CLEAR)
+            span = Rectangle(
+                left - CLEAR, y + down - high / 2 - CLEAR, left + wide + CLEAR, y + down + high / 2 + CLEAR
+            )
             inside = span.left > LEFT and span.right < WIDTH and span.top > TOP and span.bottom < HEIGHT - BOTTOM
             apart = math.hypot(across, down)
-            if apart < AWAY or not inside or any(span.meets(line) for line in lines):
+            if apart < AWAY or not inside or any(meets(span, line) for line in lines):
                 continue
-            if not any(span.overlaps(other) for other in (*dots, *taken.values())):
+            if not any(span.overlap(other) for other in (*dots, *taken.values())):
                 # Of two as near, the one below and to the right.
                 found.append((apart, across < 0, down < 0, span))
-        below = Span(x + AWAY - CLEAR, y + AWAY - CLEAR, x + AWAY + wide + CLEAR, y + AWAY + high + CLEAR)
+        below = Rectangle(x + AWAY - CLEAR, y + AWAY - CLEAR, x + AWAY + wide + CLEAR, y + AWAY + high + CLEAR)
         taken[point.name] = min(found)[-1] if found else below
     return taken
 

@@ -16,9 +16,10 @@ from attnreg.errors import AttnregError
 from attnreg.evaluation.prompts import prompt_set
 from attnreg.measure.asked import Prompt, Thing
 from attnreg.records import Record
+from attnreg.report.geometry import Rectangle
 from benchmarks import equal_cost
 from benchmarks.equal_cost import best_of, markdown, points_of, rows
-from benchmarks.equal_cost_plot import Axes, Point, Span, labels, lines_of, plot
+from benchmarks.equal_cost_plot import Axes, Point, labels, lines_of, plot
 from benchmarks.verifier import Verifier
 from benchmarks.zero_order import KEPT, NEIGHBOURS, climb, neighbours
 
@@ -55,8 +56,8 @@ MEASURED = Path(__file__).parents[1] / "docs/results/equal-cost.json"
 CROWDED = [Point(name, 24 + i, 0.5, 0.4, 0.6) for i, name in enumerate(["none", "best of 2", "auto", "taca", "focus"])]
 
 
-def crosses(span: Span, line: tuple[tuple[float, float], tuple[float, float]]) -> bool:
-    """As `Span.meets`, by looking at a thousand places of the line."""
+def crosses(span: Rectangle, line: tuple[tuple[float, float], tuple[float, float]]) -> bool:
+    """As `meets`, by looking at a thousand places of the line."""
     along = np.linspace(*np.asarray(line), 1000)
     return bool(((along >= (span.left, span.top)) & (along <= (span.right, span.bottom))).all(1).any())
 
@@ -71,7 +72,7 @@ def test_no_label_crosses_anything(points: list[Point]) -> None:
     for point in points:
         own = places[point.name]
         assert not any(crosses(own, line) for line in lines_of(points, axes)), point.name
-        assert not any(own.overlaps(other) for name, other in places.items() if name != point.name), point.name
+        assert not any(own.overlap(other) for name, other in places.items() if name != point.name), point.name
         x, y = axes.at(point.passes, point.value)
         nearest = np.clip((x, y), (own.left, own.top), (own.right, own.bottom))
         assert 0 < np.hypot(*(nearest - (x, y))) < 100, "outside of its point, and near it"
