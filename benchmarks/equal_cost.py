@@ -5,6 +5,9 @@ counting two (`attnreg.passes`). The best of N (random search; Ma et al., 2025, 
 unmodified pictures of the run: that of seed s from seeds s, s + 1, ... s + N - 1, going round after the last, so that
 every picture serves N times; intervals resample prompts, whose pictures share seeds. The verifier is not the judge
 (`benchmarks.verifier`). What zero-order search found is read from JSON lines of `benchmarks.zero_order`, where given.
+
+`--drawn FILE` in the place of a run draws the plot of a JSON that was written before:
+`python -m benchmarks.equal_cost --drawn docs/results/equal-cost.json --plot docs/pictures/equal-cost.png`.
 """
 
 from __future__ import annotations
@@ -112,16 +115,32 @@ def markdown(found: Sequence[dict[str, Any]], method: str) -> str:
     return "\n".join(lines)
 
 
+def points_of(found: Sequence[dict[str, Any]]) -> list[Point]:
+    """What is drawn of the rows."""
+    return [Point(row["method"], row["passes"], **row["all things"]) for row in found]
+
+
+def save_plot(found: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the rows."""
+    plot(points_of(found), "pictures with everything that the prompt names, by passes of the denoiser").save(path)
+
+
 def main() -> None:
     """Print the table; write JSON and a plot if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("--drawn", type=Path, help="a JSON of an earlier call: draw its plot, and nothing else")
     parser.add_argument("--method", default="best-start", help="what the others are compared with")
     parser.add_argument("--searched", type=Path, nargs="*", default=[], help="JSON lines of benchmarks.zero_order")
     parser.add_argument("--resamples", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
+    if (arguments.run is None) == (arguments.drawn is None) or (arguments.drawn and not arguments.plot):
+        parser.error("expected a run, or --drawn FILE and --plot FILE")
+    if arguments.drawn:
+        save_plot(json.loads(arguments.drawn.read_text(encoding="utf-8")), arguments.plot)
+        return
     store = Store(arguments.run)
     records = [record for record in store.records() if SCORE in record.scores]
     plain = verified([record for record in records if record.method == UNMODIFIED], store)
@@ -136,8 +155,7 @@ def main() -> None:
         told = [{name: value for name, value in row.items() if name != "cells"} for row in found]
         arguments.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     if arguments.plot:
-        points = [Point(row["method"], row["passes"], **row["all things"]) for row in found]
-        plot(points, "every thing shown, by passes of the denoiser a picture").save(arguments.plot)
+        save_plot(found, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from attnreg.plot.curves import COLOURS, GRID
+from attnreg.plot.sheets import INK, finished, new_paper
 from benchmarks.layers import interval
 
 if TYPE_CHECKING:
     from benchmarks.overhead import Row
 
-INK = (40, 44, 52)
 LEFT, WIDTH, RIGHT, LINE, TOP = 430, 980, 40, 26, 70
 """Pixels: names, the whole width, the right margin, the height of a row, and what lies above the first."""
 
@@ -65,7 +65,7 @@ def shown(row: Row) -> str:
 def plot(rows: Sequence[Row]) -> Image.Image:
     """Time with a method by time without, a point a row with its interval, on a scale of powers of two."""
     told = [row for row in rows if row.clock]
-    paper = Image.new("RGB", (WIDTH, TOP + LINE * len(told) + 50), "white")
+    paper = new_paper(WIDTH, TOP + LINE * len(told) + 50)
     pen, font = ImageDraw.Draw(paper), ImageFont.load_default(14)
     pen.text((20, 18), "Time of a call, with a method / without; bars: 95 % intervals", INK, ImageFont.load_default(18))
     spans = [interval(row.clock) for row in told]
@@ -86,4 +86,4 @@ def plot(rows: Sequence[Row]) -> Image.Image:
         pen.text((LEFT - 12, y), f"{shown(row)}: {row.method}", colour, font, anchor="rm")
         pen.line((at(low), y, at(high), y), colour, 3)
         pen.circle((at(statistics.median(row.clock)), y), 5, colour)
-    return paper
+    return finished(paper)

@@ -293,22 +293,23 @@ def write_page(
 PAGE = """# How good the bundled model and its judge are
 
 Made by `make figures`: the unmodified model, {steps} steps, guidance {guidance:g}; 95 % bootstrap intervals over
-prompts. Judge figures are on renderings that nobody was trained on: one or two things as the model's training shows
-them, three placed freely. The second judge (`training/second_judge.py`) is of another make and seed.
+prompts. The judge's figures are on renderings that no network was trained on: one or two things arranged
+as in the model's training, three placed freely. The second judge (`training/second_judge.py`) has another architecture
+and seed.
 
 | figure | value | 95 % interval | n | goal |
 | --- | --- | --- | --- | --- |
 {table}
 ## How far the judge's confidence can be trusted
 
-Renderings of two things; a noun counts as seen from a confidence of {sure} on.
+Measured on renderings of two things. A noun counts as seen from a confidence of {sure} on.
 
 | confidence | nouns in pictures | share that is there |
 | --- | --- | --- |
 {calibration}
-Why from there: new pictures of the kind that the judge learns from. None to four things, some of them blends of two
-that are neither, worn: blurred, faded, noisy, through the autoencoder. With a lower threshold it sees what is not
-there, with a higher one it misses what is.
+The threshold was chosen on new pictures of the kind that the judge was trained on: none to four things, some of them
+blends of two, which count as neither, and all degraded (blurred, faded, noisy, or passed through the autoencoder). With
+a lower threshold, the judge sees things that are not there. With a higher one, it misses things that are.
 
 | threshold | exact sets | nouns missed | nouns invented |
 | --- | --- | --- | --- |
@@ -318,14 +319,15 @@ there, with a higher one it misses what is.
 ![all 24 single things and 24 pairs](pictures/things.png)
 ![things in sizes, places and at night](pictures/settings.png)
 
-Unmodified, seed 0, made by `make sheets`: every noun alone, 24 pairs and 24 settings by a seeded generator, none
-chosen.
+Unmodified, seed 0, made by `make sheets`: every noun alone, and 24 pairs and 24 settings picked at random by a seeded
+generator.
 
 ## Failures
 
 ![pictures of unseen pairs with a thing missing](pictures/failures.png)
 
-The first pictures of unseen pairs, unmodified, in which the judge misses a thing, with the prompt and what is seen.
+The first unmodified pictures of unseen pairs in which the judge misses a thing, each with the prompt and what the judge
+sees.
 """
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import attnreg.studio
 import tiny
-from attnreg.comparison import Cell, compare
+from attnreg.comparison import ComparedPicture, compare
 from attnreg.models.load import load_pipeline
 from attnreg.recipe import read_recipe
 from attnreg.regulation.config import AttentionRegulation
@@ -142,9 +142,9 @@ def test_what_cannot_be_compared_is_refused_before_a_step(
 
 
 def test_captions_say_what_matters() -> None:
-    cell = Cell("a", 0, "x.png", 1.26, 3 * 2**20, 0.0456, {"things": 0.5, "all things": 0.0, "colours": 1.0})
+    cell = ComparedPicture("a", 0, "x.png", 1.26, 3 * 2**20, 0.0456, {"things": 0.5, "all things": 0.0, "colours": 1.0})
     assert cell.caption == "50% of the things, 100% of the colours; moved 0.046; 1.3 s, 3 MiB"
-    assert Cell("a", 0, "x.png", 1.0, None, 0.0, {"things": 1.0, "all things": 1.0}).caption == (
+    assert ComparedPicture("a", 0, "x.png", 1.0, None, 0.0, {"things": 1.0, "all things": 1.0}).caption == (
         "all there; moved 0.000; 1.0 s"
     )
-    assert Cell("a", 0, "", 0.0, None, 0.0, failed="no").caption == "not drawn: no"
+    assert ComparedPicture("a", 0, "", 0.0, None, 0.0, failed="no").caption == "not drawn: no"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,10 @@ from attnreg.errors import AttnregError
 from attnreg.evaluation.prompts import prompt_set
 from attnreg.measure.asked import Prompt, Thing
 from attnreg.records import Record
-from benchmarks.equal_cost import best_of, markdown, rows
-from benchmarks.equal_cost_plot import Point, plot
+from attnreg.report.geometry import Rectangle
+from benchmarks import equal_cost
+from benchmarks.equal_cost import best_of, markdown, points_of, rows
+from benchmarks.equal_cost_plot import Axes, Point, labels, lines_of, plot
 from benchmarks.verifier import Verifier
 from benchmarks.zero_order import KEPT, NEIGHBOURS, climb, neighbours
 
@@ -44,8 +49,41 @@ def test_rows_compare_on_the_pictures_of_both() -> None:
     assert found["best-start"]["passes"] == 60
     table = markdown(list(found.values()), "best-start").splitlines()
     assert table[2].startswith("| none | 12 | 24 | 0.0 %")
-    points = [Point(row["method"], row["passes"], **row["all things"]) for row in found.values()]
-    assert np.asarray(plot(points, "title")).std() > 0
+    assert np.asarray(plot(points_of(list(found.values())), "title")).std() > 0
+
+
+MEASURED = Path(__file__).parents[1] / "docs/results/equal-cost.json"
+CROWDED = [Point(name, 24 + i, 0.5, 0.4, 0.6) for i, name in enumerate(["none", "best of 2", "auto", "taca", "focus"])]
+
+
+def crosses(span: Rectangle, line: tuple[tuple[float, float], tuple[float, float]]) -> bool:
+    """As `meets`, by looking at a thousand places of the line."""
+    along = np.linspace(*np.asarray(line), 1000)
+    return bool(((along >= (span.left, span.top)) & (along <= (span.right, span.bottom))).all(1).any())
+
+
+@pytest.mark.parametrize(
+    "points", [points_of(json.loads(MEASURED.read_text("utf-8"))), CROWDED], ids=["measured", "crowded"]
+)
+def test_no_label_crosses_anything(points: list[Point]) -> None:
+    axes = Axes(points)
+    places = labels(points, axes)
+    assert set(places) == {point.name for point in points}
+    for point in points:
+        own = places[point.name]
+        assert not any(crosses(own, line) for line in lines_of(points, axes)), point.name
+        assert not any(own.overlap(other) for name, other in places.items() if name != point.name), point.name
+        x, y = axes.at(point.passes, point.value)
+        nearest = np.clip((x, y), (own.left, own.top), (own.right, own.bottom))
+        assert 0 < np.hypot(*(nearest - (x, y))) < 100, "outside of its point, and near it"
+
+
+def test_the_committed_plot_is_that_of_the_committed_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "plot.png"
+    monkeypatch.setattr(sys, "argv", ["equal_cost", "--drawn", str(MEASURED), "--plot", str(out)])
+    equal_cost.main()
+    committed = Image.open(MEASURED.parents[1] / "pictures/equal-cost.png")
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(committed))
 
 
 def test_neighbours_keep_the_length_and_most_of_the_direction() -> None:

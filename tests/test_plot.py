@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnreg.plot.sheets import LINE, MARGIN, PAPER, sheet
+from attnreg.plot.curves import COLOURS
+from attnreg.plot.explained import ALARM
+from attnreg.plot.sheets import INK, LINE, MARGIN, PAPER, sheet
 
 RED, GREEN, BLUE, GRAY = (200, 20, 20), (20, 200, 20), (20, 20, 200), (120, 120, 120)
 
@@ -17,7 +19,7 @@ def plain(colour: tuple[int, int, int], width: int = 64, height: int = 64) -> Im
 
 def box_of(paper: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
     """Left, top, width and height of what has exactly this colour; it must be a full rectangle."""
-    ys, xs = np.nonzero((np.asarray(paper) == colour).all(-1))
+    ys, xs = np.nonzero((np.asarray(paper) == (*colour, 255)).all(-1))
     left, top, width, height = xs.min(), ys.min(), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1
     assert len(xs) == width * height
     return int(left), int(top), width, height
@@ -122,3 +124,33 @@ def test_no_picture_is_stretched() -> None:
     paper = sheet([[high, wide]], side=64)
     assert box_of(paper, RED) == (MARGIN + 16, MARGIN, 32, 64)
     assert box_of(paper, GREEN) == (MARGIN + 64 + MARGIN, MARGIN + 16, 64, 32)
+
+
+def luminance(colour: tuple[int, ...]) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", [INK, ALARM, *COLOURS])
+@pytest.mark.parametrize("page", [(255, 255, 255), (18, 20, 23), (13, 17, 23)], ids=["white", "the app", "GitHub"])
+def test_what_is_drawn_is_read_on_light_and_on_dark(colour: tuple[int, ...], page: tuple[int, ...]) -> None:
+    dark, light = sorted((luminance(colour), luminance(page)))
+    assert (light + 0.05) / (dark + 0.05) > 3.8
+
+
+@pytest.mark.parametrize("page", [(255, 255, 255), (18, 20, 23)])
+def test_only_pictures_and_letters_cover_the_page(page: tuple[int, int, int]) -> None:
+    paper = sheet([[plain(RED)]], labels=["seed 0"], title="a cat", side=80)
+    assert paper.getpixel((0, 0)) == PAPER
+    shown = Image.new("RGB", paper.size, page)
+    shown.paste(paper, mask=paper.getchannel("A"))
+    left, top, *_ = box_of(paper, RED)
+    letters = np.asarray(shown)[:top].reshape(-1, 3)
+    assert (letters == page).all(1).any()
+    assert (letters == INK).all(1).any()
+    # Between ink and page there is nothing else: letters have no rim.
+    low, high = np.minimum(INK, page), np.maximum(INK, page)
+    assert ((letters >= low) & (letters <= high)).all()
+    assert shown.getpixel((left, top)) == RED
+    assert paper.convert("RGB").getpixel((0, 0)) == (255, 255, 255)

@@ -19,6 +19,7 @@ from attnreg.measure.asked import Prompt
 from attnreg.measure.likeness import PixelDistance
 from attnreg.models.about import POCKET_NAME
 from attnreg.plot import sheet
+from attnreg.plot.sheets import PAPER
 from attnreg.recipe import Recipe, Sheet, save_pictures
 from attnreg.records import UNMODIFIED
 from attnreg.studio import Session, fresh_name, slug, slugs
@@ -27,7 +28,7 @@ from attnreg.writing import check_writable, write_file
 
 
 @dataclass(frozen=True)
-class Cell:
+class ComparedPicture:
     """One picture of a comparison, as its JSON tells it."""
 
     method: str
@@ -92,7 +93,7 @@ def compare(
         planned |= {f"seed{seed}-{files[method]}.png": replace(recipes[method], seed=seed) for method in named}
     name = fresh_name(out, f"{slug(prompt)}-compared", planned, beside=".json")
     judge = _judge(session, prompt)
-    cells: list[Cell] = []
+    cells: list[ComparedPicture] = []
     rows: list[list[Image.Image]] = []
     for seed in seeds:
         unmodified: Image.Image | None = None
@@ -103,8 +104,8 @@ def compare(
             try:
                 drawn = session.sample(seed, edits[method])
             except AttnregError as error:
-                cells.append(Cell(method, seed, "", 0, None, 0, failed=str(error)))
-                row.append(Image.new("RGB", row[0].size, "white"))
+                cells.append(ComparedPicture(method, seed, "", 0, None, 0, failed=str(error)))
+                row.append(Image.new("RGBA", row[0].size, PAPER))
                 say(f"seed {seed}, {method}: {cells[-1].caption}")
                 continue
             peak = peak_bytes(torch.device(session.pipe.device))
@@ -113,7 +114,7 @@ def compare(
             (moved,) = PixelDistance()([drawn.picture], [Prompt(prompt)], [unmodified])
             verdict = judge(drawn.picture) if judge else {}
             by = acted(drawn.trace)
-            cells.append(Cell(method, seed, file, drawn.seconds, peak, moved["distance"], verdict, by))
+            cells.append(ComparedPicture(method, seed, file, drawn.seconds, peak, moved["distance"], verdict, by))
             say(f"seed {seed}, {method}: {cells[-1].caption}")
             yield from save_pictures(out, [(file, drawn.picture, replace(recipes[method], seed=seed, acted=by))])
         rows.append(row)

@@ -99,6 +99,8 @@ def recipe_in(text: Mapping[str, str], path: str) -> Recipe:
         )
     types = get_type_hints(Recipe)
     found = {key.removeprefix(PREFIX): value for key, value in text.items() if key.startswith(PREFIX)}
+    if not found:
+        raise _unreadable(path, "it has none")
     try:
         values = {name: json_of(value, name, RECIPE) for name, value in found.items() if name in types}
     except AttnregError as error:

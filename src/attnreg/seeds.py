@@ -41,7 +41,9 @@ def _once(seeds: Iterable[int]) -> tuple[int, ...]:
 def _range(part: str) -> range:
     found = re.fullmatch(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?", part)
     if not found or not 0 <= int(found[2] or found[1]) - int(found[1]) < MOST_SEEDS:
-        raise AttnregError(f"seeds: expected for example 0, 0-3 or 1,5,9, got {told(part)}; write the smaller first")
+        raise AttnregError(
+            f"seeds: expected for example 0, 0-3 or 1,5,9, got {told(part)}; of a range, write the smaller first"
+        )
     return range(int(found[1]), int(found[2] or found[1]) + 1)
 
 

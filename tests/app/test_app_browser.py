@@ -113,12 +113,15 @@ def test_a_newcomer_draws_and_looks(visit: Callable[..., Seen], served: Served) 
         assert f"seed5-{'none' if kind == 'unmodified' else 'auto'}.png" in page.get_attribute(f"#{kind}", "src")
         assert page.evaluate(f"document.getElementById('{kind}').decode().then(() => true)")
     assert "seed 5" in page.get_attribute("#regulated", "alt")
-    assert "Acted: best-start" in page.inner_text("#happened")
+    assert "Method used: best-start" in page.inner_text("#happened")
     assert page.locator("#happened tbody tr").count() >= 1
     page.locator("#maps summary").click()
     page.wait_for_function("() => [...document.querySelectorAll('.maps img')].every(one => one.naturalWidth > 128)")
     assert page.locator(".maps img").count() == 2
-    assert page.get_attribute(".maps img >> nth=0", "alt") == "Maps of red frog, crown over the steps, unmodified"
+    assert (
+        page.get_attribute(".maps img >> nth=0", "alt")
+        == "Attention maps of red frog, crown over the steps, unmodified"
+    )
     shown.press("Enter")
     assert page.is_visible(".maps"), "it stays open"
     assert seen.violations() == []
@@ -187,7 +190,7 @@ def test_what_is_wrong_stands_beside_its_field(visit: Callable[..., Seen], serve
     assert seen.violations() == []
     seen.draw(prompt="x" * 10_000, height="", steps="1", seeds="0")
     page.wait_for_function(
-        "() => document.getElementById('prompt-error').textContent.includes('at most 2,000 letters')"
+        "() => document.getElementById('prompt-error').textContent.includes('at most 2,000 characters')"
     )
     assert len(page.input_value("#prompt")) == 10_000
     assert page.get_attribute("#steps", "aria-invalid") == "false"

@@ -63,7 +63,7 @@ def test_pictures_are_the_methods_own(loaded: tuple[str, Any], method: str) -> N
             assert word[side]["neglect"] == pytest.approx(list(seen.neglected().values())[number], abs=1e-4)
     assert len(told["did"]["initial_noises"]) == (method == "best-start")
     assert bool(told["did"]["layers"]) == (method == "attention-scaling")
-    assert found.figure().mode == "RGB"
+    assert found.figure().mode == "RGBA"
     assert set(found.missing()) <= {"cat", "dog"}
 
 

@@ -125,8 +125,8 @@ def test_unknown_words_are_named(prompt: str, word: str, suggestion: str | None,
     with pytest.raises(AttnregError) as refused:
         told.check_words(prompt)
     message = str(refused.value)
-    assert f"it does not know {word!r}" in message
-    assert "pocket knows 3 things, 2 colours" in message
+    assert f"the model pocket does not know {word!r}" in message
+    assert "it knows 3 things (cat, dog, balloon), 2 colours (" in message
     assert "cat, dog, balloon" in message
     assert "red, blue" in message
     if suggestion:

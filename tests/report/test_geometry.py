@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnreg.report.geometry import LETTER, LINE, Box, Point, axis, bent_axis, scatter, ticks, wrap
+from attnreg.report.geometry import LETTER, LINE, Point, Rectangle, axis, bent_axis, scatter, ticks, wrap
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e4))
@@ -72,12 +72,12 @@ def test_labels_keep_clear_of_one_another(width: int) -> None:
         wide = max(map(len, mark.label)) * LETTER
         left = mark.label_x if mark.anchor == "start" else mark.label_x - wide
         top = mark.label_y - LINE + 4
-        boxes.append(Box(left, top, left + wide, top + LINE * len(mark.label)))
+        boxes.append(Rectangle(left, top, left + wide, top + LINE * len(mark.label)))
     assert [mark.name for mark in plot.marks] == names
     assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
     assert all(box.left >= plot.horizontal.start - 1 and box.right <= width + 1 for box in boxes)
     for mark in plot.marks:
-        dot = Box(mark.x[1] - 5, mark.y[1] - 5, mark.x[1] + 5, mark.y[1] + 5)
+        dot = Rectangle(mark.x[1] - 5, mark.y[1] - 5, mark.x[1] + 5, mark.y[1] + 5)
         assert all(box.overlap(dot) == 0 for box in boxes)
 
 

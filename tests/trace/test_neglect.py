@@ -119,7 +119,7 @@ def test_a_plot_has_both_sides_where_attention_was_edited() -> None:
     plain.steps = 1
     plain.note_maps(0, "a", [0], Grid(2, 3), torch.rand(1, 2, 6))
     one = plain.plot()
-    assert both.mode == one.mode == "RGB"
+    assert both.mode == one.mode == "RGBA"
     assert both.height > 1.5 * one.height
     tall = [trace.plot(tall=True), plain.plot(tall=True)]
     assert tall[0].height > 1.5 * tall[1].height

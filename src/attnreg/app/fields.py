@@ -19,7 +19,7 @@ from attnreg.shown import told
 def _prompt(value: Any) -> str:
     text = _text(value, bounds.MOST_LETTERS)
     if not text.strip():
-        raise AttnregError("expected a prompt, got nothing; write what the picture shall show")
+        raise AttnregError("expected a prompt, got nothing; write what the picture should show")
     return text
 
 
@@ -28,7 +28,7 @@ def _text(value: Any, most: int) -> str:
         raise AttnregError(f"expected a text, got {told(value, 60)}")
     text = value or ""
     if len(text) > most:
-        raise AttnregError(f"expected at most {most:,} letters, got {len(text):,}; shorten it")
+        raise AttnregError(f"expected at most {most:,} characters, got {len(text):,}; shorten it")
     return text
 
 
@@ -43,7 +43,7 @@ def _targets(value: Any) -> list[str] | None:
         raise AttnregError(f"expected a list of words, got {told(value, 60)}")
     if not value:
         raise AttnregError(
-            "expected at least one word that is switched on, got none; switch one on, or choose none as method"
+            "expected at least one word that is switched on, got none; switch one on, or choose the method none"
         )
     if len(value) > bounds.MOST_TARGETS:
         raise AttnregError(f"expected at most {bounds.MOST_TARGETS} words, got {len(value)}; switch some off")
@@ -74,7 +74,9 @@ def _settings(value: Any) -> dict[str, str]:
 def _seeds(value: Any) -> tuple[int, ...]:
     seeds = seeds_of("0" if value in (None, "") else value)
     if len(seeds) > bounds.MOST_SEEDS:
-        raise AttnregError(f"expected at most {bounds.MOST_SEEDS} seeds at once, got {len(seeds):,}; draw some first")
+        raise AttnregError(
+            f"expected at most {bounds.MOST_SEEDS} seeds at once, got {len(seeds):,}; draw them in several drawings"
+        )
     return seeds
 
 

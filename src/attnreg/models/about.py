@@ -49,10 +49,10 @@ class About:
                 continue
             close = difflib.get_close_matches(word, known, n=1)
             raise AttnregError(
-                f"{self.name} knows {len(self.things)} things, {len(self.colours)} colours and "
-                f"{', '.join(repr(other) for other in self.other)}; it does not know {word!r}"
+                f"the model {self.name} does not know {word!r}"
                 + (f": did you mean {close[0]!r}?" if close else "")
-                + f" (things: {', '.join(self.things)}; colours: {', '.join(self.colours)})"
+                + f"; it knows {len(self.things)} things ({', '.join(self.things)}), {len(self.colours)} colours "
+                f"({', '.join(self.colours)}) and {' '.join(self.other)}"
             )
 
 

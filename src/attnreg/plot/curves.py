@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from PIL import ImageDraw, ImageFont
 
-from attnreg.plot.sheets import PALE, wrapped
+from attnreg.plot.sheets import INK, wrapped
 
-COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (120, 120, 120), (150, 110, 0))
-"""Colours that the colour-blind tell apart (Okabe and Ito, 2008)."""
-GRID = (226, 228, 232)
+COLOURS = ((26, 127, 196), (213, 94, 0), (0, 140, 100), (190, 98, 150), (120, 120, 120), (150, 110, 0))
+"""Colours that the colour-blind tell apart (after Okabe and Ito, 2008), each of a lightness that reads on white and on
+black."""
+GRID = (*INK, 70)
 NAME, LEFT = 92, 52
 """Pixels for the names at the right and for the numbers at the left."""
 
@@ -37,15 +38,15 @@ def draw_curves(
 ) -> None:
     """Draw into a box: left, top, right, bottom."""
     left, top, right, bottom = box
-    pen.text((left, top), "share of attention", PALE, font)
+    pen.text((left, top), "share of attention", INK, font)
     low_x, high_x, low_y, high_y = left + LEFT, right - NAME, bottom - 26, top + 36
     highest = curves.highest or 1.0
     for tick in ticks(highest):
         y = low_y + (high_y - low_y) * tick / highest
         pen.line((low_x, y, high_x, y), GRID)
-        pen.text((low_x - 8, y), f"{100 * tick:g} %", PALE, font, anchor="rm")
-    pen.text((low_x, bottom - 22), "step 1", PALE, font)
-    pen.text((high_x, bottom - 22), f"{curves.total}", PALE, font, anchor="ra")
+        pen.text((low_x - 8, y), f"{100 * tick:g} %", INK, font, anchor="rm")
+    pen.text((low_x, bottom - 22), "step 1", INK, font)
+    pen.text((high_x, bottom - 22), f"{curves.total}", INK, font, anchor="ra")
 
     def at(step: int, share: float) -> tuple[float, float]:
         across = step / max(curves.total - 1, 1)

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from attnreg.plot.curves import COLOURS, Curves, draw_curves
 from attnreg.plot.heat import heat, heat_alone, heat_of
-from attnreg.plot.sheets import INK, PALE, PAPER, wrapped
+from attnreg.plot.sheets import INK, finished, new_paper, wrapped
 
-ALARM = (178, 34, 0)
+ALARM = (210, 72, 26)
 MARGIN, GAP, LINE = 24, 10, 24
 SIDE, PICTURE, LABEL, CHART = 128, 280, 168, 330
 """Pixels: of a map, of the picture, of a word's label, of the curves."""
@@ -50,7 +50,7 @@ def chosen(steps: Sequence[int], count: int = SHOWN) -> list[int]:
 
 
 def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.Image:
-    """The panels one below the other, on white.
+    """The panels one below the other, on a transparent ground.
 
     Args:
         panels: all of the same words.
@@ -58,7 +58,7 @@ def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.
         footer: below all, wrapped at words.
 
     Returns:
-        An RGB picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
+        An RGBA picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
     """
     fonts = new_fonts()
     has_picture = any(panel.picture is not None for panel in panels)
@@ -69,7 +69,7 @@ def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.
     titles, foot = wrapped(title, fonts.title, width - 2 * MARGIN), wrapped(footer, fonts.small, width - 2 * MARGIN)
     heights = [_height(panel, fonts, width) for panel in panels]
     top = MARGIN + 34 * len(titles) + (12 if titles else 0)
-    paper = Image.new("RGB", (width, top + sum(heights) + 30 + LINE * len(foot) + MARGIN), PAPER)
+    paper = new_paper(width, top + sum(heights) + 30 + LINE * len(foot) + MARGIN)
     pen = ImageDraw.Draw(paper)
     for i, line in enumerate(titles):
         pen.text((MARGIN, MARGIN + 34 * i), line, INK, fonts.title)
@@ -79,8 +79,8 @@ def figure(panels: Sequence[Panel], title: str = "", footer: str = "") -> Image.
         top += height
     draw_scale(paper, pen, left + LABEL, top, columns * (SIDE + GAP) - GAP, fonts)
     for i, line in enumerate(foot):
-        pen.text((MARGIN, top + 34 + LINE * i), line, PALE, fonts.small)
-    return paper
+        pen.text((MARGIN, top + 34 + LINE * i), line, INK, fonts.small)
+    return finished(paper)
 
 
 class Fonts(NamedTuple):
@@ -136,7 +136,7 @@ def _draw_panel(
     at = chosen(panel.steps)
     for column, step in enumerate(at):
         name = f"step {panel.steps[step] + 1}" + (f" of {panel.total}" if column == len(at) - 1 else "")
-        pen.text((left + LABEL + column * (SIDE + GAP), top), name, PALE, fonts.small)
+        pen.text((left + LABEL + column * (SIDE + GAP), top), name, INK, fonts.small)
     for row, word in enumerate(panel.words):
         y = top + LINE + row * (SIDE + GAP)
         pen.rectangle((left, y + 6, left + 12, y + 18), COLOURS[row % len(COLOURS)])
@@ -144,7 +144,7 @@ def _draw_panel(
         for i, line in enumerate(lines):
             pen.text((left + 20, y + 26 * i), line, INK, fonts.large)
         if panel.notes:
-            ink = ALARM if panel.alarms and panel.alarms[row] else PALE
+            ink = ALARM if panel.alarms and panel.alarms[row] else INK
             for i, line in enumerate(wrapped(panel.notes[row], fonts.small, LABEL - 30)):
                 pen.text((left + 20, y + 26 * len(lines) + 4 + 22 * i), line, ink, fonts.small)
         for column, step in enumerate(at):
@@ -165,7 +165,7 @@ def tile(picture: Image.Image | None, attention: Float[np.ndarray, "height width
     else:
         scale = SIDE / max(attention.shape)
         made = heat_alone(rows, hottest, (round(attention.shape[1] * scale), round(attention.shape[0] * scale)))
-    tile = Image.new("RGB", (SIDE, SIDE), PAPER)
+    tile = new_paper(SIDE, SIDE)
     tile.paste(made, ((SIDE - made.width) // 2, (SIDE - made.height) // 2))
     return tile
 
@@ -176,4 +176,4 @@ def draw_scale(paper: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, wid
         pen.line((x + i, y + 4, x + i, y + 18), tuple(heat_of(i / 119)))
     text = "attention: none to the most that the word gets anywhere"
     for i, line in enumerate(wrapped(text, fonts.small, width - 132)):
-        pen.text((x + 132, y + LINE * i), line, PALE, fonts.small)
+        pen.text((x + 132, y + LINE * i), line, INK, fonts.small)

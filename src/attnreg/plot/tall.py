@@ -24,7 +24,7 @@ from attnreg.plot.explained import (
     scales,
     tile,
 )
-from attnreg.plot.sheets import INK, PALE, PAPER
+from attnreg.plot.sheets import INK, finished, new_paper
 
 SHOWN = 4
 """Maps a word: few, and letters as large as this, can be read on a telephone."""
@@ -37,25 +37,25 @@ ROW = 32 + SIDE + 14
 
 
 def tall_figure(panels: Sequence[Panel]) -> Image.Image:
-    """The panels one below the other, on white, as wide as a few maps.
+    """The panels one below the other, as wide as a few maps, on a transparent ground.
 
     Args:
         panels: all of the same words; their pictures lie beneath the maps.
 
     Returns:
-        An RGB picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
+        An RGBA picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
     """
     fonts = new_fonts(LETTERS)
     hottest, highest = scales(panels, SHOWN)
     heights = [_height(panel) for panel in panels]
-    paper = Image.new("RGB", (WIDTH, MARGIN + sum(heights) + 2 * LINE + MARGIN), PAPER)
+    paper = new_paper(WIDTH, MARGIN + sum(heights) + 2 * LINE + MARGIN)
     pen = ImageDraw.Draw(paper)
     top = MARGIN
     for panel, height in zip(panels, heights, strict=True):
         _draw(paper, pen, panel, top, fonts, hottest, highest)
         top += height
     draw_scale(paper, pen, MARGIN, top, WIDTH - 2 * MARGIN, fonts)
-    return paper
+    return finished(paper)
 
 
 def _height(panel: Panel) -> int:
@@ -77,13 +77,13 @@ def _draw(
     at = chosen(panel.steps, SHOWN)
     for column, step in enumerate(at):
         name = f"step {panel.steps[step] + 1}" + (f"/{panel.total}" if column == len(at) - 1 else "")
-        pen.text((MARGIN + column * (SIDE + GAP), top), name, PALE, fonts.small)
+        pen.text((MARGIN + column * (SIDE + GAP), top), name, INK, fonts.small)
     top += LINE
     for row, word in enumerate(panel.words):
         pen.rectangle((MARGIN, top + 8, MARGIN + 12, top + 20), COLOURS[row % len(COLOURS)])
         pen.text((MARGIN + 20, top), word, INK, fonts.large)
         if panel.notes:
-            ink = ALARM if panel.alarms and panel.alarms[row] else PALE
+            ink = ALARM if panel.alarms and panel.alarms[row] else INK
             pen.text((WIDTH - MARGIN, top + 2), panel.notes[row], ink, fonts.small, anchor="ra")
         for column, step in enumerate(at):
             one = tile(panel.picture, panel.maps[step, row], hottest[row])

@@ -25,7 +25,7 @@ class Point(NamedTuple):
     """What stands beside its mark, if not the name."""
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """A rectangle in pixels."""
 
     left: float
@@ -33,7 +33,7 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
-    def overlap(self, other: Box) -> float:
+    def overlap(self, other: Rectangle) -> float:
         """The area that two rectangles share."""
         across = min(self.right, other.right) - max(self.left, other.left)
         down = min(self.bottom, other.bottom) - max(self.top, other.top)
@@ -143,7 +143,7 @@ def scatter(
     else:
         horizontal = bent_axis(left, right, across, bend)
     vertical = axis(height - 48.0, 28.0, [end for p in points for end in p.y], 5)
-    inside = Box(horizontal.start, vertical.end - 10, width, vertical.start)
+    inside = Rectangle(horizontal.start, vertical.end - 10, width, vertical.start)
     placed: list[tuple[Point, tuple[float, float, float], tuple[float, float, float]]] = [
         (p, _pixels(horizontal, p.x), _pixels(vertical, p.y)) for p in points
     ]
@@ -164,29 +164,29 @@ def _pixels(axis: Axis, interval: tuple[float, float, float]) -> tuple[float, fl
     return low, middle, high
 
 
-def _bars(x: tuple[float, float, float], y: tuple[float, float, float]) -> list[Box]:
+def _bars(x: tuple[float, float, float], y: tuple[float, float, float]) -> list[Rectangle]:
     return [
-        Box(x[1] - 7, y[1] - 7, x[1] + 7, y[1] + 7),
-        Box(x[0], y[1] - 2, x[2], y[1] + 2),
-        Box(x[1] - 2, y[2], x[1] + 2, y[0]),
+        Rectangle(x[1] - 7, y[1] - 7, x[1] + 7, y[1] + 7),
+        Rectangle(x[0], y[1] - 2, x[2], y[1] + 2),
+        Rectangle(x[1] - 2, y[2], x[1] + 2, y[0]),
     ]
 
 
 def _places(
     x: tuple[float, float, float], y: tuple[float, float, float], label: tuple[str, ...]
-) -> list[tuple[Box, float, str]]:
+) -> list[tuple[Rectangle, float, str]]:
     """Where a label may stand, best first: beside its mark, higher and lower, further off."""
     wide, tall = max(map(len, label)) * LETTER, len(label) * LINE
     found = []
     for away, shift in product((0, 14, 34), (0.0, -0.9, 0.9, -1.8, 1.8, -3.0, 3.0)):
         top = y[1] - tall / 2 + shift * (tall / 2 + 6)
         right, left = x[1] + 11 + away, x[1] - 11 - away
-        found.append((Box(right, top, right + wide, top + tall), right, "start"))
-        found.append((Box(left - wide, top, left, top + tall), left, "end"))
+        found.append((Rectangle(right, top, right + wide, top + tall), right, "start"))
+        found.append((Rectangle(left - wide, top, left, top + tall), left, "end"))
     return found
 
 
-def _cost(box: Box, taken: Sequence[Box], inside: Box) -> float:
+def _cost(box: Rectangle, taken: Sequence[Rectangle], inside: Rectangle) -> float:
     """What a place covers and how much of it hangs out of the plot, in square pixels; ties go to the first place."""
     area = (box.right - box.left) * (box.bottom - box.top)
     return sum(box.overlap(other) for other in taken) + 3 * (area - box.overlap(inside))

@@ -10,7 +10,7 @@ from attnreg.records import UNMODIFIED, Record
 from attnreg.report.embedding import Gallery
 from attnreg.report.plots import Scale, plots_of, scale_over
 from attnreg.report.run import Key, Run
-from attnreg.report.sheets import Change, Sheet, by_method, by_seed, changes, drawn_prompts, most_changed
+from attnreg.report.sheets import Change, PromptSheet, by_method, by_seed, changes, drawn_prompts, most_changed
 from attnreg.report.summary import Summary, adjusted, beyond_chance
 from attnreg.report.wishes import Wishes
 from attnreg.report.wording import PERCENT, Unit, count, probability, unit_for
@@ -29,9 +29,9 @@ MAPPED = (
 class Shown:
     """What is shown of one model, before any picture is opened."""
 
-    sheets: tuple[Sheet, ...]
-    helped: tuple[tuple[Change, Sheet], ...]
-    hurt: tuple[tuple[Change, Sheet], ...]
+    sheets: tuple[PromptSheet, ...]
+    helped: tuple[tuple[Change, PromptSheet], ...]
+    hurt: tuple[tuple[Change, PromptSheet], ...]
     attention: tuple[Key, ...]
     pictures: tuple[str, ...]
     """Hashes, one for every place on the page."""
@@ -44,8 +44,8 @@ def choose(run: Run, summary: Summary, wishes: Wishes) -> Shown:
     methods = [row.method for row in summary.rows]
     prompts = drawn_prompts(records, wishes.sheets, [p for p in wishes.prompts])
     sheets = tuple(by_seed(records, prompt, methods, wishes.seeds, *told) for prompt in prompts)
-    helped: list[tuple[Change, Sheet]] = []
-    hurt: list[tuple[Change, Sheet]] = []
+    helped: list[tuple[Change, PromptSheet]] = []
+    hurt: list[tuple[Change, PromptSheet]] = []
     if summary.leader:
         found = changes(records, summary.leader.method, summary.score)
         pair = [UNMODIFIED, summary.leader.method]
@@ -156,7 +156,7 @@ def _others(summary: Summary) -> list[dict[str, Any]]:
     return told
 
 
-def _card(change: Change, sheet: Sheet, summary: Summary, gallery: Gallery) -> dict[str, Any]:
+def _card(change: Change, sheet: PromptSheet, summary: Summary, gallery: Gallery) -> dict[str, Any]:
     unit, seeds = summary.unit, len(change.seeds)
     if summary.yes_no:
         told = (
@@ -169,7 +169,7 @@ def _card(change: Change, sheet: Sheet, summary: Summary, gallery: Gallery) -> d
     return {"prompt": change.prompt, "told": told, "table": _table(sheet, gallery)}
 
 
-def _table(sheet: Sheet, gallery: Gallery) -> dict[str, Any]:
+def _table(sheet: PromptSheet, gallery: Gallery) -> dict[str, Any]:
     def shown(shot: Any) -> dict[str, Any]:
         record: Record | None = shot.record
         uri = gallery(record.picture) if record else None

@@ -25,7 +25,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PromptSheet:
     """Pictures of one prompt: heads of the columns, then a head and the shots of each row."""
 
     prompt: str
@@ -103,7 +103,7 @@ def most_changed(found: Sequence[Change], count: int, better: bool) -> list[Chan
 
 def by_seed(
     records: Sequence[Record], prompt: str, methods: Sequence[str], seeds: int, score: str, unit: Unit, yes_no: bool
-) -> Sheet:
+) -> PromptSheet:
     """Seeds as rows, methods as columns."""
     own = [record for record in records if record.prompt == prompt]
     shown = sorted({record.seed for record in own})[:seeds]
@@ -113,12 +113,12 @@ def by_seed(
     rows = tuple(
         (f"seed {seed}", tuple(shoot(at.get((seed, method)), method, seed) for method in here)) for seed in shown
     )
-    return Sheet(prompt, own[0].category, tuple(here), rows)
+    return PromptSheet(prompt, own[0].category, tuple(here), rows)
 
 
 def by_method(
     records: Sequence[Record], change: Change, methods: Sequence[str], seeds: int, score: str, unit: Unit, yes_no: bool
-) -> Sheet:
+) -> PromptSheet:
     """Methods as rows, seeds as columns: those first in which the two differ."""
     at = {(r.seed, r.method): r for r in records if r.prompt == change.prompt}
 
@@ -129,7 +129,7 @@ def by_method(
     shown = sorted(sorted(change.seeds, key=alike)[:seeds])
     shoot = _shooter(change.prompt, score, unit, yes_no)
     rows = tuple((method, tuple(shoot(at.get((seed, method)), method, seed) for seed in shown)) for method in methods)
-    return Sheet(change.prompt, "", tuple(f"seed {seed}" for seed in shown), rows)
+    return PromptSheet(change.prompt, "", tuple(f"seed {seed}" for seed in shown), rows)
 
 
 def _shooter(prompt: str, score: str, unit: Unit, yes_no: bool) -> Callable[[Record | None, str, int], Shot]:

@@ -14,7 +14,7 @@ from attnreg.statistics import Comparison, Interval, bootstrap, compare, holm, l
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method."""
 
     method: str
@@ -70,7 +70,7 @@ class Summary:
     score: str
     yes_no: bool
     unit: Unit
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     categories: tuple[Category, ...]
     scores: tuple[Other, ...]
     """The one that the report is about among them."""
@@ -80,7 +80,7 @@ class Summary:
     """How many tests the p-values are adjusted for."""
 
     @property
-    def leader(self) -> Row | None:
+    def leader(self) -> MethodRow | None:
         """The method with the largest gain of those with at least half as many pictures as any other.
 
         `None` if nothing can be compared. A handful of pictures may show any gain: it must not head the page.
@@ -111,7 +111,7 @@ def summarise(
         if not judged:
             continue
         rows.append(
-            Row(
+            MethodRow(
                 method=method,
                 pictures=len(judged),
                 prompts=len({record.prompt for record in judged}),

@@ -10,7 +10,7 @@ from typing import Any
 
 from attnreg.errors import AttnregError
 from attnreg.records import UNMODIFIED, Record
-from attnreg.report.summary import Row, Summary, adjusted
+from attnreg.report.summary import MethodRow, Summary, adjusted
 from attnreg.report.wording import EXTRA, probability, seconds, unit_for
 from attnreg.shown import visible
 from attnreg.spreadsheet import csv_of
@@ -132,10 +132,10 @@ def _cells(summary: Summary, spell: Callable[[str], str]) -> tuple[list[str], li
 
     most = max(row.pictures for row in summary.rows)
 
-    def name(row: Row) -> str:
+    def name(row: MethodRow) -> str:
         return row.method if row.pictures == most else f"{row.method} ({row.pictures} pictures)"
 
-    def cells(row: Row) -> list[str]:
+    def cells(row: MethodRow) -> list[str]:
         c = row.compared
         told = [name(row), unit.value(row.mean.value).replace("\N{NO-BREAK SPACE}", " ")]
         if c:

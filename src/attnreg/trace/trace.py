@@ -170,7 +170,7 @@ class Trace:
             tall: whether it is for a narrow column, and without the picture, which stands beside it.
 
         Returns:
-            A PIL image.
+            A PIL image on a transparent ground.
 
         Raises:
             AttnregError: nothing was kept of that image.

@@ -92,16 +92,16 @@ function showHappened(one) {
   const { happened } = one;
   if (happened) {
     parts.push(make("h3", {}, `What happened with seed ${one.seed}`));
-    if (happened.why) parts.push(make("p", {}, `Acted: ${happened.why}.`));
+    if (happened.why) parts.push(make("p", {}, `Method used: ${happened.why}.`));
     parts.push(make("p", {}, `${happened.account[0].toUpperCase()}${happened.account.slice(1)}.`));
     if (happened.scores.length) parts.push(tried(happened));
   } else if (one.regulated) {
-    parts.push(make("p", { class: "note" }, "What happened while it was drawn is no longer there; the picture is."));
+    parts.push(make("p", { class: "note" }, "There is no record of how this picture was drawn."));
   }
   parts.push(maps(one));
   const links = [["unmodified", one.unmodified], [drawing.method, one.regulated]]
     .filter(([, address]) => address)
-    .flatMap(([name, address], at) => [at ? ", " : "Files: ", make("a", { href: address, download: "" }, name)]);
+    .flatMap(([name, address], at) => [at ? ", " : "Download: ", make("a", { href: address, download: "" }, name)]);
   parts.push(make("p", { class: "note" }, ...links));
   $("happened").replaceChildren(...parts.filter(Boolean));
 }
@@ -112,21 +112,21 @@ function maps(one) {
   if (!figures.length) return null;
   const shown = figures.map(([name, address]) =>
     make("figure", {}, make("figcaption", {}, `Seed ${one.seed}, ${name}`),
-      make("img", { src: address, loading: "lazy", alt: `Maps of ${drawing.targets.join(", ")} over the steps, ${name}` })));
+      make("img", { src: address, loading: "lazy", alt: `Attention maps of ${drawing.targets.join(", ")} over the steps, ${name}` })));
   const open = Boolean($("maps")?.open);
-  return make("details", { id: "maps", open }, make("summary", {}, "Maps: where the model looked for each word"),
-    make("div", { class: "maps", tabindex: "0", role: "group", "aria-label": "Maps" }, ...shown));
+  return make("details", { id: "maps", open }, make("summary", {}, "Attention maps: where the model attended to each word"),
+    make("div", { class: "maps", tabindex: "0", role: "group", "aria-label": "Attention maps" }, ...shown));
 }
 
 /** The initial noises that were tried, with their scores. */
 function tried({ scores, chosen }) {
   const row = (score, at) => {
-    const what = at === 0 ? "the seed's own" : `another, number ${at + 1}`;
+    const what = at === 0 ? "the seed's own" : `number ${at + 1}`;
     return make("tr", { class: at === chosen ? "taken" : null },
-      make("th", { scope: "row" }, what), make("td", {}, score.toFixed(2)), make("td", {}, at === chosen ? "taken" : ""));
+      make("th", { scope: "row" }, what), make("td", {}, score.toFixed(2)), make("td", {}, at === chosen ? "used" : ""));
   };
   const heads = ["initial noise", "score", ""].map((text) => make(text ? "th" : "td", text ? { scope: "col" } : {}, text));
   return make("table", {},
-    make("caption", {}, "Initial noises: the higher the score, the more clearly the model reads every word in what the noise leads to."),
+    make("caption", {}, "The initial noises that were tried. The higher the score, the more clearly the model reads every word in the picture that the noise leads to."),
     make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...scores.map(row)));
 }

@@ -25,8 +25,8 @@ export async function load(older = false) {
   last = told.drawings.at(-1)?.name ?? last;
   $("older").hidden = !told.more;
   $("history-note").textContent = $("drawings").childElementCount
-    ? "Choose a drawing to see its pictures again and to have its settings in the form."
-    : "What you draw is kept here, also when the app is started anew.";
+    ? "Choose a drawing to see its pictures and load its settings into the form."
+    : "Your drawings are kept here, also after a restart of the app.";
 }
 
 function entry(one) {

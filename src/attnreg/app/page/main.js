@@ -6,6 +6,7 @@ import { begin, load } from "./history.js";
 import { $, ask, Refused, say } from "./page.js";
 
 const MOST_BYTES = 64 * 2 ** 20;
+const CHOOSE = $("picture-note").textContent; // what the page says at first
 let watching = true; // whether the drawing in progress is what is shown
 const page = (sessionStorage.page ??= crypto.randomUUID?.() ?? String(Math.random()));
 
@@ -18,8 +19,8 @@ async function start() {
   }
   build(options, () => (sessionStorage.form = JSON.stringify(read())));
   $("empty").textContent =
-    `Press Draw. “${options.example.prompt}” was chosen because the bundled model loses the bird in seed 3, and has it ` +
-    "again with attnreg; the other three seeds need no help and stay as they are.";
+    `Press Draw. “${options.example.prompt}” was chosen because it shows the effect: in seed 3, the bundled model loses the ` +
+    "bird, and attnreg brings it back. The other three seeds need no change and stay as they are.";
   if (sessionStorage.form) await fill(JSON.parse(sessionStorage.form));
   else await look();
   await begin(reopen);
@@ -59,7 +60,7 @@ async function follow(token) {
     } catch (error) {
       if (!("silent" in error.errors) || ++silent > 20) {
         ended();
-        return showErrors(silent ? error.errors : { form: "The app was started anew meanwhile. The history has what was done." });
+        return showErrors(silent ? error.errors : { form: "The app was restarted. Finished pictures are in the history." });
       }
       $("doing").textContent = error.message;
     }
@@ -77,7 +78,7 @@ async function follow(token) {
   say({ done: `Done: ${count} seeds.`, stopped: "Cancelled.", failed: told.error }[told.state]);
   if (told.state === "stopped" && !count && watching) {
     $("empty").hidden = false;
-    $("empty").textContent = "Cancelled before a picture was done.";
+    $("empty").textContent = "Cancelled before the first picture was finished.";
   }
   await load();
 }
@@ -99,9 +100,9 @@ function showProgress(told) {
     return;
   }
   const { step, steps, passes } = told.progress;
-  const what = `Seed ${told.seed}, ${told.regulated ? told.drawing.method : "unmodified"}`;
+  const what = `Seed ${told.seed}, ${told.regulated ? `with ${told.drawing.method}` : "unmodified"}`;
   const ahead = !step && passes > 1;
-  const how = ahead ? `looking ahead, pass ${passes} of the denoiser` : `step ${step} of ${steps || "?"}`;
+  const how = ahead ? `preparing, pass ${passes} of the denoiser` : step ? `step ${step} of ${steps}` : "starting";
   $("doing").textContent = `${what}: ${how}`;
   const each = told.drawing.method === "none" ? 1 : 2;
   const done = told.drawing.seeds.reduce((sum, one) => sum + Boolean(one.unmodified) + Boolean(one.regulated), 0);
@@ -121,7 +122,7 @@ async function restore(file) {
     showErrors(errors);
     $("picture-note").textContent = note;
   };
-  if (file.size > MOST_BYTES) return said({ picture: "Expected a picture of at most 64 MiB, got a larger file." }, "");
+  if (file.size > MOST_BYTES) return said({ picture: "This file is larger than 64 MiB." }, CHOOSE);
   try {
     const told = await ask("/api/restore", file, "application/octet-stream");
     await fill(told.form);
@@ -130,7 +131,7 @@ async function restore(file) {
     say($("picture-note").textContent);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    said({ picture: error.errors.picture ?? error.message }, "Nothing was changed. Choose a PNG that attnreg drew.");
+    said({ picture: error.errors.picture ?? error.message }, `The form is unchanged. ${CHOOSE}`);
   }
 }
 
@@ -142,7 +143,7 @@ async function reopen(told) {
   showErrors();
   await fill(told.form);
   sessionStorage.form = JSON.stringify(read());
-  $("picture-note").textContent = told.notes.join(" ");
+  $("picture-note").textContent = told.notes.join(" ") || CHOOSE;
   $("result").focus();
   $("result").scrollIntoView();
   say(`${told.prompt}: ${told.seeds.length} seeds.`);
