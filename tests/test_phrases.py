@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.machinery
 import sys
 import types
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnreg.phrases import find, find_phrases, read, taggers
+from attnreg.phrases import find, find_phrases, lexicon, read, taggers
 from benchmarks.targets import heads, listed
 
 ANIMALS, OBJECTS, COLOURS, ANY = (
@@ -232,3 +233,27 @@ def test_other_languages_are_not_guessed_at(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["Leonardo da Vinci", "a wug and a blue dax", "", "🐱 and a dog", "coq au vin"])
 def test_names_and_invented_words_are_no_other_language(prompt: str) -> None:
     assert read(prompt).is_english
+
+
+def test_every_word_of_the_lexicon_is_found() -> None:
+    """Against a table of all its lines; it is searched by halves, so its lines are sorted and each of them ends."""
+    text = gzip.decompress(lexicon.DATA.read_bytes()).decode("ascii")
+    lines = [line.split("\t") for line in text.splitlines()]
+    assert text.endswith("\n")
+    assert [line[0] for line in lines] == sorted(line[0] for line in lines)
+    table: dict[str, list[list[str]]] = {}
+    for word, *rest in lines:
+        table.setdefault(word, []).append(rest)
+    words = list(table)
+    for word in (*words[:50], *words[::50], *words[-50:]):
+        assert [list(line) for line in lexicon._lines_of(word)] == table[word]
+    assert {word: lexicon.plural_of(word) for word in ("mice", "dogs", "men", "glass", "zzz")} == {
+        "mice": "mouse", "dogs": "dog", "men": "man", "glass": None, "zzz": None,
+    }  # fmt: skip
+    assert lexicon.verb_of("sat") == ("sit", "ed")
+
+
+@given(st.text(max_size=6))
+def test_no_word_that_is_none_is_found(word: str) -> None:
+    known = f"\n{word}\t" in f"\n{lexicon._text()}" and "\t" not in word and "\n" not in word
+    assert bool(lexicon._lines_of(word)) == known

@@ -19,6 +19,7 @@ from attnreg.commands.bench import bench
 from attnreg.commands.calibrate import calibrate
 from attnreg.commands.compare import compare
 from attnreg.commands.explain import explain
+from attnreg.commands.libraries import OURS, load_libraries
 from attnreg.commands.methods import methods
 from attnreg.commands.models import models
 from attnreg.commands.parameters import (
@@ -99,7 +100,7 @@ def generate(
 
     Every picture is a PNG that carries its own recipe: `attnreg rerun PICTURE.png` draws it again.
     """
-    studio = _studio()
+    studio = _studio(options["model"])
     from attnreg.presets import settings_of_preset
     from attnreg.sampling import read_settings
 
@@ -149,10 +150,8 @@ cli.add_command(models)
 cli.add_command(prompts)
 
 
-def _studio() -> Any:
-    from attnreg.models.quiet import quiet_libraries
-
-    quiet_libraries()
+def _studio(model: str | None = None) -> Any:
+    load_libraries(model)
     from attnreg import studio
 
     return studio
@@ -162,7 +161,7 @@ def main() -> None:
     """The entry point: errors of the library become one line, with exit code 1; usage errors exit with 2."""
     warnings.showwarning = _warn
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, obj=OURS)
     except AttnregError as error:
         _fail(str(error))
     except click.UsageError as error:

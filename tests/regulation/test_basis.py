@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from attnreg.regulation.basis import gaussian_basis, separated_basis
+from attnreg.regulation.basis import gaussian_basis
 from attnreg.types import AttnregError, Grid
 
 GRIDS = [Grid(*sides) for sides in [(1, 1), (1, 7), (2, 2), (4, 4), (8, 8), (12, 12), (16, 16), (24, 32), (16, 64)]]
@@ -88,13 +88,6 @@ def test_is_a_normal_tensor_even_if_made_in_inference_mode():
 def test_refuses_nonsense(grid, spacing):
     with pytest.raises(AttnregError, match="expected"):
         gaussian_basis(Grid(*grid), spacing)
-
-
-@each_grid
-def test_the_factors_multiply_to_the_basis(grid):
-    rows, columns = separated_basis(grid, dtype=torch.float64)
-    product = torch.einsum("ah,bw->abhw", rows, columns).reshape(-1, grid.pixels)
-    torch.testing.assert_close(product, gaussian_basis(grid, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
 @each_grid

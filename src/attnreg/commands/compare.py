@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from attnreg.commands.libraries import load_libraries
 from attnreg.commands.parameters import MODEL, TARGETS, Seeds, drawing_options
 from attnreg.commands.terminal import tell
 
@@ -29,9 +30,7 @@ def compare(
     prompt: str, methods: Sequence[str], seeds: list[int], targets: Sequence[str], out: Path, **options: Any
 ) -> None:  # fmt: skip
     """Draw PROMPT with every method and seed: one labelled sheet, verdicts and costs under each, a JSON beside it."""
-    from attnreg.models.quiet import quiet_libraries
-
-    quiet_libraries()
+    load_libraries(options["model"])
     from attnreg.comparison import compare as compared
     from attnreg.evaluation.spelling import split_methods
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from attnreg.commands.libraries import load_libraries
 from attnreg.commands.parameters import MODEL, TARGETS, MethodName, SettingText, drawing_options, settings_given
 from attnreg.commands.terminal import tell
 from attnreg.methods import DEFAULT
@@ -41,15 +42,14 @@ def explain(
     Draws PROMPT without the method and with it, or a PICTURE that attnreg saved again, and writes one figure and one
     JSON beside the pictures.
     """
-    from attnreg.models.quiet import quiet_libraries
-
-    quiet_libraries()
+    again = prompt.lower().endswith(".png")
+    load_libraries(None if again else options["model"])
     from attnreg.explain import saving
     from attnreg.sampling import read_settings
     from attnreg.studio import Session
     from attnreg.writing import check_writable
 
-    if prompt.lower().endswith(".png"):
+    if again:
         _check_alone(context)
         for path in saving.explain_picture(Path(prompt), options["device"], out, tell):
             tell(f"saved {path}")

@@ -1,6 +1,7 @@
 """Which parts of speech an English word can be: WordNet's answer, with the rules of English inflection.
 
-The file beside this one is made from WordNet 3.0 by `training/lexicon.py`; it is read once, when first asked.
+The file beside this one is made from WordNet 3.0 by `training/lexicon.py`; it is read once, when first asked,
+and a word is found in it by halves.
 """
 
 from __future__ import annotations
@@ -34,27 +35,44 @@ _NONE = Entry()
 
 
 @functools.cache
-def _table() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """The lines of the lexicon by word, and the base of each irregular form of a noun and of a verb."""
-    entries: dict[str, str] = {}
-    irregular: dict[str, dict[str, str]] = {"=noun": {}, "=verb": {}}
-    for line in gzip.decompress(DATA.read_bytes()).decode("ascii").splitlines():
-        word, parts, *rest = line.split("\t")
-        if parts in irregular:
-            irregular[parts][word] = rest[0]
+def _text() -> str:
+    """The lexicon: a line of tab-separated columns an entry, sorted by the word, which comes first."""
+    return gzip.decompress(DATA.read_bytes()).decode("ascii")
+
+
+@functools.lru_cache(maxsize=8192)
+def _lines_of(word: str) -> tuple[tuple[str, ...], ...]:
+    """What stands of a word, without it: found by halves, for to take all lines apart takes longer than a step does."""
+    text = _text()
+    low, high = 0, len(text)
+    while low < high:
+        start = max(low, text.rfind("\n", low, (low + high) // 2) + 1)
+        if text[start : text.index("\t", start)] < word:
+            low = text.index("\n", start) + 1
         else:
-            entries[word] = "\t".join([parts, *rest])
-    return entries, irregular
+            high = start
+    found = []
+    while text.startswith(f"{word}\t", low):
+        end = text.index("\n", low)
+        found.append(tuple(text[low:end].split("\t")[1:]))
+        low = end + 1
+    return tuple(found)
+
+
+def _irregular(word: str, kind: str) -> str | None:
+    """The base of an irregular form of a noun ("=noun") or a verb ("=verb")."""
+    bases = [line[1] for line in _lines_of(word) if line[0] == kind]
+    return bases[-1] if bases else None
 
 
 @functools.lru_cache(maxsize=4096)
 def entry(word: str) -> Entry:
     """What is known of a word in lower case, as it stands, without inflection; nothing if it is not in WordNet."""
-    line = _table()[0].get(word)
-    if line is None:
+    lines = [line for line in _lines_of(word) if not line[0].startswith("=")]
+    if not lines:
         return _NONE
-    parts, _, about = line.partition("\t")
-    return Entry({parts[i]: int(parts[i + 1]) for i in range(0, len(parts), 2)}, about)
+    parts, *about = lines[-1]
+    return Entry({parts[i]: int(parts[i + 1]) for i in range(0, len(parts), 2)}, "\t".join(about))
 
 
 def is_known(word: str) -> bool:
@@ -64,7 +82,7 @@ def is_known(word: str) -> bool:
 
 def plural_of(word: str) -> str | None:
     """The noun whose plural a word can be: "dogs" -> "dog", "mice" -> "mouse"; `None` if it can be none."""
-    irregular = _table()[1]["=noun"].get(word)
+    irregular = _irregular(word, "=noun")
     if irregular:
         return irregular if irregular != word else None
     endings = (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("es", ""), ("s", ""))
@@ -78,7 +96,7 @@ def verb_of(word: str) -> tuple[str, str] | None:
 
     The endings are "s", "ing" and "ed" (past tense or past participle); a base form has none and is not found here.
     """
-    irregular = _table()[1]["=verb"].get(word)
+    irregular = _irregular(word, "=verb")
     if irregular:
         return irregular, "ing" if word.endswith("ing") else "s" if word.endswith("s") else "ed"
     if word.endswith("ing") and len(word) > 4:

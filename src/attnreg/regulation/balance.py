@@ -13,9 +13,6 @@ from torch import Tensor
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.settings import EditSettings, in_layers, in_window, number, setting
 
-FAINTEST = 1e-12
-"""Attention below which a target counts as having this much: what is masked cannot be raised."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionBalance(EditSettings):
@@ -36,7 +33,7 @@ class AttentionBalance(EditSettings):
         `memory` is not used: every step stands on its own.
         """
         with torch.no_grad():
-            mass = attention.gathered(attention.by_column).clamp_min(FAINTEST)
+            mass = attention.gathered(attention.by_column)
             mean = mass.mean(-1, keepdim=True)
             if self.strength == 1:  # no logarithm that would be taken back: one operation
                 growth = torch.addcdiv(_minus_one(mass.dtype, mass.device), mean, mass, value=self.gain)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
@@ -43,29 +42,6 @@ def gaussian_basis(
         # Far from its centre a Gaussian adds nothing, but products with denormal numbers take a CPU ten times as long.
         product = torch.where(product < FAINT, 0.0, product)
         return rearrange(product, "row column height width -> (row column) (height width)").to(device, dtype)
-
-
-class Separated(NamedTuple):
-    """The factors of `gaussian_basis`, which counts its functions row by row: `G_rc(y, x) = rows_r(y) columns_c(x)`."""
-
-    rows: Float[Tensor, "row height"]
-    columns: Float[Tensor, "column width"]
-
-
-@lru_cache(maxsize=64)
-def separated_basis(
-    grid: Grid,
-    spacing: float = 0.125,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> Separated:
-    """The factors of the basis: a map is projected on them one after the other, in a fraction of the multiplications.
-
-    Do not write to the tensors: they are kept. Raises `AttnregError` as `gaussian_basis` does.
-    """
-    with torch.inference_mode(False):
-        rows, columns = (torch.where(one < FAINT, 0.0, one) for one in _bells(grid, spacing))
-        return Separated(rows.to(device, dtype), columns.to(device, dtype))
 
 
 def _bells(grid: Grid, spacing: float) -> tuple[Float[Tensor, "row height"], Float[Tensor, "column width"]]:

@@ -43,14 +43,24 @@ class BiasEffect:
         """`g`: what each column gains before the row is divided by its new sum."""
         return self.attention.probabilities * self.growth
 
-    @cached_property
+    @property
     def share(self) -> Float[Tensor, "image head pixel 1"]:
         """`1 / (1 + sum g)`: what is left of everything else in the row. Exactly 1 where nothing is added."""
+        return self._divided[..., :1]
+
+    @cached_property
+    def _divided(self) -> Float[Tensor, "image head pixel _"]:
+        """The share, and beside it, where the edit is not even, what makes a mean over the pixels."""
+        images, heads, pixels, columns = self.attention.probabilities.shape
+        kind = self.attention.probabilities.dtype, self.attention.probabilities.device
         if self.is_even:
-            total = one_and(self.growth.flatten(0, 1), self.attention.probabilities.flatten(0, 1))
+            whole, factors = _all(1.0, 1, *kind), self.growth.flatten(0, 1)
+            of_columns = self.attention.probabilities
         else:
-            total = one_and(1.0, self.gains.flatten(0, 1))
-        return total.reciprocal().view(*self.growth.shape[:2], 1, -1).mT
+            whole, factors = _with_pixels(pixels, columns, *kind)
+            factors, of_columns = factors.expand(images * heads, -1, -1), self.gains
+        total = torch.baddbmm(whole, factors, of_columns.flatten(0, 1).mT)
+        return total.reciprocal().view(images, heads, -1, pixels).mT
 
     def measure(self) -> Masses:
         """The masses without and with the edit, as far as they must be computed now; without gradient."""
@@ -60,10 +70,13 @@ class BiasEffect:
             growth = self.growth if self.is_even else None
             return Masses(self.attention.by_column, self.after, growth, pixels, *told)
         # What is kept for the correction of the output keeps its gradient.
-        probabilities, share = self.attention.probabilities.detach(), self.share.detach()
-        growth = self.growth.detach() if self.is_even else None
-        after = (probabilities if self.is_even else probabilities + self.gains.detach()).mT @ share
-        return Masses(self.attention.by_column, after.mT, growth, pixels, *told)
+        probabilities, divided = self.attention.probabilities.detach(), self._divided.detach()
+        sums = (probabilities.mT @ divided).mT
+        if self.is_even:
+            return Masses(self.attention.by_column, sums, self.growth.detach(), pixels, *told)
+        gained = self.gains.detach().flatten(0, 1).mT, divided[..., :1].flatten(0, 1)
+        after = torch.baddbmm(sums[..., :1, :].flatten(0, 1).mT, *gained).view_as(sums[..., :1, :].mT)
+        return Masses(sums[..., 1:, :], after.mT, None, pixels, *told)
 
 
 @dataclass(frozen=True)
@@ -106,24 +119,6 @@ class Masses:
         return Measured(before, after, *losses)
 
 
-def one_and(
-    factors: Float[Tensor, "problem 1 column"] | float, of_columns: Float[Tensor, "problem pixel column"]
-) -> Float[Tensor, "problem 1 pixel"]:
-    """`1 + sum_c f_c X_c` in one operation.
-
-    Args:
-        factors: `f`, of every problem, or one number for all.
-        of_columns: `X`.
-
-    Returns:
-        A number a pixel; pixels side by side.
-    """
-    kind = of_columns.dtype, of_columns.device
-    if isinstance(factors, float):
-        factors = _all(factors, of_columns.shape[-1], *kind).expand(len(of_columns), -1, -1)
-    return torch.baddbmm(_all(1.0, 1, *kind), factors, of_columns.mT)
-
-
 def _of_all(losses: Sequence[Float[Tensor, "image _"] | None]) -> Float[Tensor, "image head"] | None:
     told = [one for one in losses if one is not None]
     return torch.cat(told, 1) if told else None
@@ -134,3 +129,14 @@ def _all(number: float, columns: int, dtype: torch.dtype, device: torch.device) 
     """Do not write to it: it is kept."""
     with torch.inference_mode(False):
         return torch.full((1, 1, columns), number, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def _with_pixels(
+    pixels: int, columns: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "1 2 1"], Float[Tensor, "1 2 column"]]:
+    """1 and the number of pixels, and how columns count in each: all and none. Do not write to them: they are kept."""
+    with torch.inference_mode(False):
+        whole = torch.tensor([1.0, pixels], dtype=dtype, device=device)
+        counted = torch.tensor([1.0, 0.0], dtype=dtype, device=device)
+        return whole[None, :, None], counted[None, :, None].repeat(1, 1, columns)

@@ -19,6 +19,9 @@ from torch import Tensor
 from attnreg.regulation.edit import PromptColumns
 from attnreg.types import AttnregError, Grid
 
+FAINTEST = 1e-12
+"""Added to each column's attention, far below its rounding: what is masked is not raised, and nothing divides by 0."""
+
 
 class Columns(NamedTuple):
     """The columns that are edited, of some images, equally many: those of the targets, or all of the text.
@@ -88,6 +91,16 @@ def _evenly_spaced(columns: list[int]) -> slice | None:
     return slice(columns[0], columns[-1] + 1, spacing)
 
 
+@lru_cache(maxsize=64)
+def _summing(
+    pixels: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "1 1 1"], Float[Tensor, "1 1 pixel"]]:
+    """`FAINTEST` and ones. Do not write to them: they are kept."""
+    with torch.inference_mode(False):
+        kind = {"dtype": dtype, "device": device}
+        return torch.full((1, 1, 1), FAINTEST, **kind), torch.ones(1, 1, pixels, **kind)
+
+
 @dataclass(frozen=True)
 class ColumnAttention:
     """How the positions of the picture attend to some columns, in one layer and step; float32 (float64 stays)."""
@@ -112,8 +125,12 @@ class ColumnAttention:
 
     @cached_property
     def by_column(self) -> Float[Tensor, "image head 1 column"]:
-        """The attention to each column, mean over the pixels; without gradient."""
-        return self.probabilities.detach().mean(-2, keepdim=True)
+        """The attention to each column, mean over the pixels, and `FAINTEST` beyond it; without gradient."""
+        of_problems = self.probabilities.detach().flatten(0, 1)
+        problems, pixels, columns = of_problems.shape
+        faintest, ones = _summing(pixels, of_problems.dtype, of_problems.device)
+        mean = torch.baddbmm(faintest, ones.expand(problems, -1, -1), of_problems, alpha=1 / pixels)
+        return mean.view(*self.probabilities.shape[:2], 1, columns)
 
     def gathered(
         self, by_column: Float[Tensor, "image head #pixel column"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnreg.regulation.basis import gaussian_basis
-from attnreg.regulation.bias_effect import one_and
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.regulation.newton import approach
 from attnreg.regulation.objective import ObjectiveSettings
@@ -89,8 +89,25 @@ class AttentionRegulation(ObjectiveSettings):
 def _group_logits(by_target: Float[Tensor, "image head pixel target"]) -> Float[Tensor, "image*head group pixel"]:
     """`log P` of every target and, in the last row, of all other columns together: logits whose softmax is `P`."""
     of_problems = by_target.flatten(0, 1)
-    rest = one_and(-1.0, of_problems).clamp_min(torch.finfo(by_target.dtype).eps)
-    return torch.cat([of_problems.mT, rest], 1).log()
+    signs, whole, least = _rest(of_problems.shape[2], by_target.dtype, by_target.device)
+    shares = torch.baddbmm(whole, signs.expand(len(of_problems), -1, -1), of_problems.mT)
+    return shares.clamp_min_(least).log_()
+
+
+@lru_cache(maxsize=64)
+def _rest(
+    targets: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "group target"], Float[Tensor, "group 1"], Float[Tensor, "group 1"]]:
+    """How shares of targets are put together with what they leave, from how much, and how little each may be.
+
+    Do not write to the tensors: they are kept.
+    """
+    with torch.inference_mode(False):
+        each, whole = torch.eye(targets), torch.zeros(targets + 1, 1)
+        whole[-1] = 1
+        tensors = torch.cat([each, -torch.ones(1, targets)]), whole, whole * torch.finfo(dtype).eps
+        signs, whole, least = (one.to(device, dtype) for one in tensors)
+        return signs, whole, least
 
 
 def _recall(memory: dict[str, Any], shape: torch.Size, layer: str) -> Float[Tensor, "problem target basis"] | None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.regulation.basis import Separated, gaussian_basis, separated_basis
+from attnreg.regulation.basis import gaussian_basis
 from attnreg.regulation.objective import Objective, quantile_rank
 from attnreg.regulation.solver import Solution
 from attnreg.types import Grid
@@ -23,28 +23,41 @@ EDGE = 1e-6
 """Shares of attention are taken to be at least this far from 0 and 1, where log odds end."""
 
 
-class Goals(NamedTuple):
-    """What a problem of so many targets is to reach; mean shares of all targets first, then their peaks."""
+class Frame(NamedTuple):
+    """What is the same in every search over so many targets and pixels. Do not write to the tensors: they are kept.
+
+    Goals are the mean shares of all targets, then their peaks. Maps, of which slopes are put together, are `P_t P_u` of
+    each target with each group, then 1 at the pixels at which each target's peak is pulled.
+    """
 
     pulled: int
     """Pixels at which a peak is pulled."""
-    values: Float[Tensor, " goal"]
     log_odds: Float[Tensor, " goal"]
-    weights: Float[Tensor, " goal"]
-    """Of the squared distances, in the objective."""
-    damping: Float[Tensor, "goal goal"]
-    """What the objective's term for the size of the weights adds to the curvature, in units of log odds."""
+    """What the objective wants."""
+    scale: Float[Tensor, " entry"]
+    """Of the entries of one end of the search: the square root of what their squares count in the objective."""
+    centre: Float[Tensor, " entry"]
+    """Less what is wanted of them, times that."""
+    projection: Float[Tensor, "pixel column"]
+    """A map's products with the basis, and its sum, each over the number of pixels."""
+    parts: Float[Tensor, "row map"]
+    """How maps sum up to the slopes of each goal by each target's edit, then to the mean shares, then to nothing."""
+    blank: Float[Tensor, " number"]
+    """The memory of one problem as it begins: see `_Memory`."""
 
 
 @lru_cache(maxsize=64)
-def goals_of(
-    objective: Objective, targets: int, functions: int, pixels: int, dtype: torch.dtype, device: torch.device
-) -> Goals:
-    """Do not write to the tensors: they are kept."""
+def frame_of(
+    objective: Objective, targets: int, grid: Grid, spacing: float, dtype: torch.dtype, device: torch.device
+) -> Frame:
+    """The frame of a search; made once and kept."""
+    pixels = grid.pixels
     share = min(1.0, objective.area * targets) / targets
     above, _ = quantile_rank(objective.peak_quantile, pixels, dtype)
     pulled = min(pixels, max(above, math.ceil(BAND * (1 - objective.peak_quantile) * pixels)))
     with torch.inference_mode(False):
+        basis = gaussian_basis(grid, spacing, torch.float64, "cpu")
+        functions = len(basis)
         each = torch.tensor([share, objective.peak], dtype=torch.float64).repeat_interleave(targets)
         counted = torch.tensor([objective.area_weight, objective.peak_weight], dtype=torch.float64) / targets
         weights = counted.repeat_interleave(targets)
@@ -52,9 +65,71 @@ def goals_of(
         # The loss of a step of log odds near the goal, which is where it counts.
         curvature = weights * (inside * (1 - inside)).square()
         lean = torch.tensor([1.0, LEAN], dtype=torch.float64).repeat_interleave(targets)
+        # What the objective's term for the size of the weights adds to the curvature, in units of log odds.
         damping = (lean * objective.size_weight / (targets * functions) / curvature.clamp_min(1e-12)).clamp(1e-6, 1e6)
-        tensors = each, inside.logit(), weights, damping.diag()
-        return Goals(pulled, *(one.to(device, dtype) for one in tensors))
+        of_size = torch.full((targets * functions,), objective.size_weight / (targets * functions)).double()
+        scale = torch.cat([of_size, torch.zeros(functions), weights]).sqrt()
+        centre = torch.cat([torch.zeros((targets + 1) * functions), -each * weights.sqrt()])
+        projection = torch.cat([basis.mT, torch.ones(pixels, 1)], 1) / pixels
+        blank = _blank(targets, functions, pixels, damping)
+        tensors = inside.logit(), scale, centre, projection, _parts(targets), blank
+        return Frame(pulled, *(one.to(device, dtype) for one in tensors))
+
+
+def _parts(targets: int) -> Float[Tensor, "row map"]:
+    """See `Frame.parts`. As all groups sum to 1, `P_t (1 - P_t)` is the sum of `P_t P_u` over the others."""
+    slopes = torch.zeros(2, targets, targets, targets * (targets + 2))
+    means = torch.zeros(targets, targets * (targets + 2))
+    for one in range(targets):
+        first = one * (targets + 1)
+        slopes[0, one, one, first : first + targets + 1] = 1
+        for other in range(targets):
+            slopes[0, one, other, first + other] = 0 if other == one else -1
+        slopes[0, one, one, first + one] = 0
+        slopes[1, one, one, targets * (targets + 1) + one] = 1
+        means[one, first : first + targets + 1] = 1
+    return torch.cat([slopes.flatten(0, 2), means, torch.zeros_like(means)])
+
+
+def _blank(targets: int, functions: int, pixels: int, damping: Float[Tensor, " goal"]) -> Float[Tensor, " number"]:
+    """Zeros, but for what keeps a slope's divisor from 0, and for the damping."""
+    entries, rows = (targets + 1) * functions + 2 * targets, 2 * targets * targets + 2 * targets
+    offsets = torch.zeros(rows, functions + 1, dtype=torch.float64)
+    own = offsets[: 2 * targets * targets, -1].view(2, targets, targets).diagonal(dim1=1, dim2=2)
+    own += EDGE / pixels
+    system = torch.cat([damping.diag(), torch.zeros(2 * targets, 1)], 1)
+    return torch.cat([torch.zeros((2 * targets + 2) * entries), offsets.flatten(), system.flatten()])
+
+
+class _Memory:
+    """What a search writes to, all of it one tensor: each operation costs, more so on a GPU.
+
+    A problem's entries are rows, all as long: the slopes of each goal, then both ends of the search: the weights of
+    now and those of the start, each followed by a row of zeros (the edit of what is no target) and by what is reached.
+    """
+
+    def __init__(self, frame: Frame, start: Float[Tensor, "problem target basis"]) -> None:
+        problems, targets, functions = start.shape
+        goals, weights = 2 * targets, targets * functions
+        entries, rows = (targets + 1) * functions + goals, targets * goals + goals
+        ends, offsets = goals * entries, (goals + 2) * entries
+        system = offsets + rows * (functions + 1)
+        first, between = frame.blank[:ends], frame.blank[ends + weights : ends + entries]
+        last = frame.blank[ends + entries + weights :]
+        begun = start.flatten(1)
+        pieces = [first.expand(problems, -1), begun, between.expand(problems, -1), begun, last.expand(problems, -1)]
+        whole = torch.cat(pieces, 1)
+        state = whole[:, :offsets].unflatten(1, (goals + 2, entries))
+        self.ends = state[:, goals:]
+        self.reached, self.reached_first = self.ends[:, :, weights + functions :].unbind(1)
+        self.slopes = state[:, :goals, :weights]
+        self.by_goal = self.slopes.unflatten(1, (2, targets)).unflatten(3, (targets, functions))
+        self.weights = state[:, goals : goals + 1, :weights]
+        self.with_weights = state[:, : goals + 1, :weights]
+        self.edit = state[:, goals, : weights + functions].unflatten(1, (targets + 1, functions))
+        self.offsets = whole[:, offsets:system].unflatten(1, (rows, functions + 1))
+        self.quantiles = self.offsets[:, -targets:, -1]
+        self.system = whole[:, system:].unflatten(1, (goals, goals + 1))
 
 
 def approach(
@@ -88,85 +163,75 @@ def approach(
         The weights at the end, or those at the start for every problem whose loss did not fall.
     """
     targets = start.shape[1]
-    basis = gaussian_basis(grid, spacing, logits.dtype, logits.device)
-    factors = separated_basis(grid, spacing, logits.dtype, logits.device)
-    goals = goals_of(objective, targets, len(basis), grid.pixels, logits.dtype, logits.device)
-    everywhere = basis.expand(len(logits), -1, -1)
-    edited = logits.clone()
-    rows = logits.new_zeros(len(logits), 2 * targets, targets, grid.pixels)
-    divisors = logits.new_full((len(logits), 2 * targets, 1), goals.pulled)
-    reached = torch.empty(2, *rows.shape[:2], dtype=logits.dtype, device=logits.device)
-    weights, last = start, min(iterations, 1)
+    frame = frame_of(objective, targets, grid, spacing, logits.dtype, logits.device)
+    everywhere = gaussian_basis(grid, spacing, logits.dtype, logits.device).expand(len(logits), -1, -1)
+    memory = _Memory(frame, start)
+    shape = len(logits), frame.parts.shape[1], grid.pixels
+    maps = torch.empty(shape, dtype=logits.dtype, device=logits.device)
     for turn in range(iterations):
-        here = reached[min(turn, 1)]
-        torch.baddbmm(logits[:, :-1], weights, everywhere, out=edited[:, :-1])
-        probability = edited.softmax(1)[:, :-1]
-        largest = probability.topk(goals.pulled, dim=-1).values
-        _reach(objective, probability, largest, here)
-        # What is masked has no pixel at which it could be pulled.
-        threshold = largest[..., -1:].clamp_min(torch.finfo(logits.dtype).tiny)
-        slopes = _slopes(rows, divisors, probability, threshold, grid, factors)
-        missed = goals.log_odds - here.logit(EDGE)
-        wanted = torch.baddbmm(missed.unsqueeze(-1), slopes, weights.flatten(1).unsqueeze(-1))
-        curvature = torch.baddbmm(goals.damping, slopes, slopes.mT)
-        pull = torch.linalg.solve_ex(curvature, wanted).result  # it does not wait to learn whether it went well
-        weights = (pull.mT @ slopes).view_as(start)
-    torch.baddbmm(logits[:, :-1], weights, everywhere, out=edited[:, :-1])
-    probability = edited.softmax(1)[:, :-1]
+        shares = torch.baddbmm(logits, memory.edit, everywhere).softmax(1)
+        largest = shares[:, :-1].topk(frame.pulled, dim=-1).values
+        _quantile(objective, grid.pixels, largest, memory.quantiles)
+        reached = _slopes(frame, memory, maps, shares, largest[..., -1:])
+        if turn == 0:
+            memory.reached_first.copy_(reached)
+        torch.sub(frame.log_odds, reached.logit(EDGE), out=memory.system[:, :, -1])
+        # What is solved, and beside it what is wanted: `J J^T + D` and `J w + goal - z`.
+        system = torch.baddbmm(memory.system, memory.slopes, memory.with_weights.mT)
+        # It does not wait to learn whether it went well.
+        pull = torch.linalg.solve_ex(system[..., :-1], system[..., -1:]).result
+        torch.bmm(pull.mT, memory.slopes, out=memory.weights)
+    shares = torch.baddbmm(logits, memory.edit, everywhere).softmax(1)[:, :-1]
+    torch.mean(shares, -1, out=memory.reached[:, :targets])
     count, _ = quantile_rank(objective.peak_quantile, grid.pixels, logits.dtype)
-    _reach(objective, probability, probability.topk(count, dim=-1).values, reached[last])
-    before, after = _losses(objective, goals, reached[: last + 1], (start, weights))
+    _quantile(objective, grid.pixels, shares.topk(count, dim=-1).values, memory.reached[:, targets:])
+    if not iterations:
+        memory.reached_first.copy_(memory.reached)
+    missed = torch.addcmul(frame.centre, memory.ends, frame.scale)
+    after, before = (missed @ missed.mT).diagonal(dim1=1, dim2=2).unbind(1)
     better = after < before  # never true of a loss that is no number
-    return Solution(torch.where(better[:, None, None], weights, start), before, torch.where(better, after, before))
+    weights = torch.where(better[:, None, None], memory.weights.view_as(start), start)
+    return Solution(weights, before, torch.where(better, after, before))
 
 
-def _reach(
+def _quantile(
     objective: Objective,
-    probability: Float[Tensor, "problem target pixel"],
+    pixels: int,
     largest: Float[Tensor, "problem target top"],
-    reached: Float[Tensor, "problem goal"],
+    out: Float[Tensor, "problem target"],
 ) -> None:
-    """Write the mean share of each target, then the quantile of each."""
-    targets, pixels = probability.shape[1:]
-    count, beyond = quantile_rank(objective.peak_quantile, pixels, probability.dtype)
-    torch.mean(probability, -1, out=reached[:, :targets])
-    torch.lerp(largest[..., count - 1], largest[..., max(count - 2, 0)], beyond, out=reached[:, targets:])
+    """Write the quantile of each target."""
+    count, beyond = quantile_rank(objective.peak_quantile, pixels, largest.dtype)
+    torch.lerp(largest[..., count - 1], largest[..., max(count - 2, 0)], beyond, out=out)
 
 
 def _slopes(
-    rows: Float[Tensor, "problem goal target pixel"],
-    divisors: Float[Tensor, "problem goal 1"],
-    probability: Float[Tensor, "problem target pixel"],
+    frame: Frame,
+    memory: _Memory,
+    maps: Float[Tensor, "problem map pixel"],
+    shares: Float[Tensor, "problem group pixel"],
     threshold: Float[Tensor, "problem target 1"],
-    grid: Grid,
-    factors: Separated,
-) -> Float[Tensor, "problem goal weight"]:
-    """How the log odds of each goal change with each weight; `rows` and `divisors` are written to.
+) -> Float[Tensor, "problem goal"]:
+    """Write how the log odds of each goal change with each weight to the memory; `maps` are written to also.
 
     A mean share's, with each pixel, by `P_t (1 - P_t) / sum P_t (1 - P_t)`, and with another target's pixels by
-    `-P_t P_u` over the same; a peak's by 1 over their number at the pixels at the threshold and above. What is 0 in
-    `rows` stays so: a peak does not look at other targets.
+    `-P_t P_u` over the same; a peak's by 1 over their number at the pixels at the threshold and above.
+
+    Returns:
+        What is reached: the mean share of each target, then the quantile of each.
     """
-    targets = probability.shape[1]
-    own = rows.diagonal(dim1=1, dim2=2).mT  # shares with their own targets; here all with the opposite sign
-    torch.mul(probability.unsqueeze(2), probability.unsqueeze(1), out=rows[:, :targets])
-    own -= probability
-    torch.sum(own, -1, keepdim=True, out=divisors[:, :targets]).clamp_max_(-EDGE)
-    torch.ge(probability, threshold, out=rows[:, targets:].diagonal(dim1=1, dim2=2).mT)
+    probability = shares[:, :-1]
+    targets, groups = probability.shape[1], shares.shape[1]
+    of_pairs = maps[:, : targets * groups].unflatten(1, (targets, groups))
+    torch.mul(probability.unsqueeze(2), shares.unsqueeze(1), out=of_pairs)
+    # What is masked has no pixel at which it could be pulled.
+    least = threshold.clamp_min(torch.finfo(shares.dtype).tiny)
+    torch.ge(probability, least, out=maps[:, targets * groups :])
     # One product a problem: in one for all, rounding would depend on how many there are.
-    across = rows.view(len(rows), -1, grid.width) @ factors.columns.mT.expand(len(rows), -1, -1)
-    across = across.view(-1, grid.height, len(factors.columns))
-    weights = factors.rows.expand(len(across), -1, -1) @ across
-    return weights.view(*rows.shape[:2], -1) / divisors
-
-
-def _losses(
-    objective: Objective,
-    goals: Goals,
-    reached: Float[Tensor, "ends problem goal"],
-    weights: tuple[Float[Tensor, "problem target basis"], Float[Tensor, "problem target basis"]],
-) -> Float[Tensor, "two problem"]:
-    """The objective at both ends of the search; of a search without steps these are one."""
-    missed = reached - goals.values
-    sizes = torch.stack(weights).square().mean((2, 3))
-    return torch.add(missed.square() @ goals.weights, sizes, alpha=objective.size_weight)
+    problems = len(shares)
+    projected = maps @ frame.projection.expand(problems, -1, -1)
+    told = torch.baddbmm(memory.offsets, frame.parts.expand(problems, -1, -1), projected)
+    slopes = told[:, : 2 * targets * targets].unflatten(1, (2, targets, targets))
+    divisors = slopes[..., -1].diagonal(dim1=2, dim2=3)
+    torch.div(slopes[..., :-1], divisors[..., None, None], out=memory.by_goal)
+    return told[:, 2 * targets * targets :, -1]
