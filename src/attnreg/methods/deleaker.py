@@ -19,6 +19,8 @@ from attnreg.regulation.settings import EditSettings, in_layers, in_window, numb
 from attnreg.types import Grid
 
 Bodies = Bool[Tensor, "target pixel"]
+CLEANED_FROM = 30
+"""Positions of a map's shorter side, of which three are a tenth: on smaller maps so few are a thing, not a speck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,15 @@ class DeLeaker(EditSettings):
 
     Ventura et al., ICLR 2026. Where text and picture share one softmax, the positions of a target are those whose
     attention to its tokens, mean over heads, tokens and all layers and steps so far, is above the mean by `spread`
-    standard deviations; the mask is opened once and closed twice, 3 x 3. Between A and B leaks what is above the mean
-    of their attention in this layer by `leak` standard deviations. g is `gain`.
+    standard deviations; the mask is opened once and closed twice, 3 x 3, where that is small beside the map (from 30
+    positions on; published for 64). Between A and B leaks what is above the mean of their attention in this layer by
+    `leak` standard deviations. g is `gain`.
 
     As published: attention is observed from the first fifth of the first step's layers on (12 of 57) to the twelfth of
     20 steps, and edited from the third on (18 of 57). A logit below 0 falls when it is multiplied. Below a strength of
     1 nothing is cut altogether: weights in the softmax are multiplied with what is missing to 1. Unlike in the public
-    code a gain counts once, however many targets there are. A prompt of one target is left as it is.
+    code a gain counts once, however many targets there are, and a position in the masks of both A and B, which would
+    lose sight of either, is left alone between the two. A prompt of one target is left as it is.
     """
 
     window: tuple[float, float] = in_window(0.0, 1.0)
@@ -65,17 +69,24 @@ class DeLeaker(EditSettings):
         for body, columns in zip(bodies, targets, strict=True):
             factor[:, columns] = torch.where(body, 1 + self.strength * (self.gain - 1), 1.0)[:, None].to(factor)
         for one, other in permutations(range(len(targets)), 2):
-            text[:, targets[other]] += torch.where(bodies[one], cut, 0.0)[:, None].to(text)
-            own.masked_fill_(leaks(attention.own, bodies[one], bodies[other], self.leak), cut)
+            here, there = bodies[one] & ~bodies[other], bodies[other] & ~bodies[one]
+            text[:, targets[other]] += torch.where(here, cut, 0.0)[:, None].to(text)
+            own.masked_fill_(leaks(attention.own, here, there, self.leak), cut)
         return JointChange(factor, text, own)
 
 
 def bodies_of(maps: Float[Tensor, "target pixel"], grid: Grid, spread: float) -> Bodies:
-    """The positions of each target, cleaned of specks and holes."""
+    """The positions of each target, cleaned of specks and holes where the map is large enough to tell them apart."""
     bound = maps.mean(-1, keepdim=True) + spread * maps.std(-1, keepdim=True)
     masks = rearrange((maps > bound).float(), "t (h w) -> t h w", h=grid.height, w=grid.width)
-    cleaned = eroded(dilated(dilated(eroded(masks), 1), 2), 2)
-    return rearrange(cleaned > 0.5, "t h w -> t (h w)")
+    if min(grid.height, grid.width) >= CLEANED_FROM:
+        masks = cleaned(masks)
+    return rearrange(masks > 0.5, "t h w -> t (h w)")
+
+
+def cleaned(masks: Float[Tensor, "target height width"]) -> Float[Tensor, "target height width"]:
+    """Without what is narrower than three positions, then without gaps narrower than five."""
+    return eroded(dilated(dilated(eroded(masks)), 2), 2)
 
 
 def dilated(masks: Float[Tensor, "target height width"], times: int = 1) -> Float[Tensor, "target height width"]:
