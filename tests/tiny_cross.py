@@ -389,7 +389,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "Hunyuan-DiT": {"height": 64, "width": 96, "use_resolution_binning": False},
     "Lumina-Next": {"height": 64, "width": 96, "clean_caption": False},
     "Kandinsky 5": {"height": 64, "width": 96, "negative_prompt": "a dog and a very red car"},
-    "Wan": {"height": 32, "width": 48, "num_frames": 1, "max_sequence_length": 16, "negative_prompt": "a dog"},
+    "Wan": {"height": 48, "width": 64, "num_frames": 1, "max_sequence_length": 16, "negative_prompt": "a dog"},
     "LTX-Video": {"height": 32, "width": 64, "num_frames": 1, "max_sequence_length": 16},
     "Latte": {"height": 64, "width": 96, "video_length": 1, "clean_caption": False},
     "Kolors": {"height": 128, "width": 192, "max_sequence_length": 64},

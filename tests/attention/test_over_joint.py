@@ -145,7 +145,12 @@ def test_on_a_trained_model_things_no_longer_leak_into_one_another(monkeypatch: 
 
     def ask(self: DeLeaker, attention: JointAttention, words: Any, total: int, memory: Any) -> Any:
         change = asked(self, attention, words, total, memory)
-        told.append((change and (words.columns.targets, memory["observed"][1], attention.grid), *[attention.text] * 2))
+        told.append(
+            (
+                change and (words.columns.targets, memory["observed"][attention.grid][1], attention.grid),
+                *[attention.text] * 2,
+            )
+        )
         return change
 
     monkeypatch.setattr(JointRows, "tell", tell)

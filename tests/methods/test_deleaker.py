@@ -150,7 +150,7 @@ def test_positions_are_those_of_all_that_was_observed() -> None:
     seen = [attention_of(seed, grid, when, targets) for seed, when in enumerate((0.0, 0.25, 0.5, 1.75, 2.0))]
     made = [edit.over_joint(one, words, 4, memory) for one in seen]
     assert [one is not None for one in made] == [False, False, True, True, True]
-    assert memory["observed"][0] == 3
+    assert memory["observed"][grid][0] == 3
     looked = [torch.stack([one.text[:, list(columns)].mean(-1) for columns in targets]) for one in seen[1:4]]
     bodies = bodies_of(sum(looked) / 3, grid, 1.0)
     for body, columns in zip(bodies, targets, strict=True):

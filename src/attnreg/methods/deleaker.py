@@ -28,10 +28,10 @@ class DeLeaker(EditSettings):
     """For every two targets A, B: `L(A, tokens of B) = L(A, B where it leaks) = -inf`, `L(A, tokens of A) *= g`.
 
     Ventura et al., ICLR 2026. Where text and picture share one softmax, the positions of a target are those whose
-    attention to its tokens, mean over heads, tokens and all layers and steps so far, is above the mean by `spread`
-    standard deviations; the mask is opened once and closed twice, 3 x 3, where that is small beside the map (from 30
-    positions on; published for 64). Between A and B leaks what is above the mean of their attention in this layer by
-    `leak` standard deviations. g is `gain`.
+    attention to its tokens, mean over heads, tokens and all layers (of maps as large) and steps so far, is above the
+    mean by `spread` standard deviations; the mask is opened once and closed twice, 3 x 3, where that is small beside
+    the map (from 30 positions on; published for 64). Between A and B leaks what is above the mean of their attention in
+    this layer by `leak` standard deviations. g is `gain`.
 
     As published: attention is observed from the first fifth of the first step's layers on (12 of 57) to the twelfth of
     20 steps, and edited from the third on (18 of 57). A logit below 0 falls when it is multiplied. Below a strength of
@@ -57,12 +57,14 @@ class DeLeaker(EditSettings):
         if len(targets) < 2 or not self.strength:
             return None
         looked = torch.stack([attention.text[:, columns].mean(-1) for columns in targets])
+        observed: dict[Grid, tuple[int, Tensor]] = memory.setdefault("observed", {})
+        count, mean = observed.get(attention.grid, (0, looked))
         if self.observed_from <= attention.when < self.observed_until * total:
-            count, mean = memory.get("observed", (0, torch.zeros_like(looked)))
-            memory["observed"] = count + 1, mean + (looked - mean) / (count + 1)
+            observed[attention.grid] = count + 1, mean + (looked - mean) / (count + 1)
         if attention.when < self.edited_from:
             return None
-        bodies = bodies_of(memory["observed"][1] if "observed" in memory else looked, attention.grid, self.spread)
+        _, maps = observed.get(attention.grid, (0, looked))
+        bodies = bodies_of(maps, attention.grid, self.spread)
         cut = math.log1p(-self.strength) if self.strength < 1 else -math.inf
         factor, text = torch.ones_like(attention.text), torch.zeros_like(attention.text)
         own = torch.zeros_like(attention.own)
