@@ -171,6 +171,16 @@ CROSS_TRANSFORMERS: tuple[Family, ...] = (
     Wan("Wan", "WanTransformer3DModel", encoders=(TextColumns(),)),
     LTX("LTX-Video", "LTXVideoTransformer3DModel", encoders=(TextColumns(),)),
     OneFrame(
+        "Cosmos 2",
+        "CosmosTransformer3DModel",
+        negative=1,
+        apart=True,
+        time_divisor=1000.0,  # it is told the noise's share of a latent
+        encoders=(TextColumns(),),
+        # Its pipelines scale latents themselves, and give the scheduler a sum of them and what was predicted.
+        kinds=frozenset({"logits", EMBEDDING, "probabilities", "attention"}),
+    ),
+    OneFrame(
         "Latte",
         "LatteTransformer3DModel",
         negative=1,
