@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from promises import IDLE, PROMPT, everything_in, held_before_during_after, held_of_two_prompts
 from test_promises import edit_of
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,11 +26,9 @@ from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.regulation.edit import Maps, PromptWords
-from test_families import everything_in
 from test_latents import Push
 from tiny_families import SMALL
 
-PROMPT = "a cat and a blue balloon"
 METHODS_HERE = [name for name, one in METHODS.items() if "gradient" in one.needs]
 BY_NAME = {family.name: family for family in FAMILIES}
 REFERRING = {"FLUX.2 klein KV"}
@@ -253,18 +251,10 @@ def test_every_loss_falls_along_its_gradient(pipe: Any, draw: Callable[..., Tens
 
 
 def test_before_during_after(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
-    objects = everything_in(pipe)
-    with regulate(pipe, config=edit_of("attend-and-excite", window=(0.0, 1.0))) as trace:
-        during, again = draw(), draw()
-    assert torch.equal(during, again)
-    assert not torch.allclose(during, plain, rtol=0, atol=1e-6)
+    edit = edit_of("attend-and-excite", window=(0.0, 1.0))
+    trace = held_before_during_after(pipe, draw, plain, edit, (*IDLE, {"step_size": 0.0}))
     assert (trace.steps, trace.regulated_steps, len(trace.updates)) == (2, 2, 2)
-    assert objects == everything_in(pipe)
     assert all(one.requires_grad for one in family_of(pipe)[1].parameters())
-    assert torch.equal(draw(), plain)
-    for settings in ({"strength": 0.0}, {"window": (0.5, 0.5)}, {"step_size": 0.0}):
-        with regulate(pipe, config=edit_of("attend-and-excite", **({"window": (0.0, 1.0)} | settings))):
-            assert torch.equal(draw(), plain)
 
 
 def test_every_method_moves_the_picture(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
@@ -316,19 +306,11 @@ def latents_in(denoiser: Any, pipe: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """Each is drawn as it would be alone, to the rounding of the batch, if it is so without."""
     if name == "DreamLite":
         pytest.skip("it draws one prompt")
-    prompts = [PROMPT, "a dog with a car and a clock"]
-    together = partial(draw, **tiny_families.TOGETHER.get(name, {}))
     edit = replace(edit_of("attend-and-excite"), step_size=1.0)
-    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], edit) as trace:
-        both = together(prompts)
+    trace = held_of_two_prompts(name, pipe, draw, edit, 1e-2)
     assert {one.image for one in trace.updates} == {0, 1}
-    with regulate(pipe, ["cat", "blue balloon"], edit):
-        alone = together(PROMPT)
-    if len(both) == 2 and torch.allclose(together(prompts)[:1], together(PROMPT), rtol=1e-4, atol=1e-4):
-        torch.testing.assert_close(both[:1], alone, rtol=1e-2, atol=1e-2)
 
 
 def test_everything_is_restored_when_a_look_raises(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from promises import PROMPT, held_before_during_after
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,9 +19,7 @@ from attnreg.attention.layers.catch import scaled_logits
 from attnreg.methods.dense_diffusion import DenseDiffusion
 from attnreg.regulation.kinds import Moment
 from attnreg.regulation.reference import ReferenceRegulation
-from test_families import everything_in
 
-PROMPT = "a cat and a blue balloon"
 KINDS = {family.name: family.kinds for family in FAMILIES}
 WHOLE = [name for name in tiny_families.FAMILIES if "attention" in KINDS.get(name, ())]
 DENSE = DenseDiffusion(window=(0.0, 0.6), over_image_weight=1.0)
@@ -83,13 +81,5 @@ def test_the_picture_looks_at_itself_as_the_edit_says(
 
 @pytest.mark.parametrize("edit", [DENSE, ReferenceRegulation(window=(0.0, 1.0))], ids=["boxes", "reference"])
 def test_before_during_after(pipe: Any, draw: Callable[[], Tensor], plain: Tensor, edit: Any) -> None:
-    objects = everything_in(pipe)
-    with regulate(pipe, config=edit) as trace:
-        during, again = draw(), draw()
-    assert torch.equal(during, again)
-    assert not torch.allclose(during, plain, rtol=0, atol=1e-6)
+    trace = held_before_during_after(pipe, draw, plain, edit)
     assert any(record.mass_before != record.mass_after for record in trace.records)
-    assert objects == everything_in(pipe)
-    for nothing in ({"strength": 0.0}, {"window": (0.5, 0.5)}):
-        with regulate(pipe, config=dataclasses.replace(edit, **nothing)):
-            assert torch.equal(draw(), plain)
