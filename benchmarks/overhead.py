@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=list(DTYPES))
     parser.add_argument("--memory", type=float, default=8.0, help="GB that a denoiser's weights may take")
     parser.add_argument("--blocks", type=int, help="of the denoiser, whatever the memory, for a quick look")
+    parser.add_argument("--side", type=int, help="of the picture in pixels, where the model's own takes too long")
     parser.add_argument("--json", type=Path, help="what was measured before, and shall be kept")
     parser.add_argument("--plot", type=Path, help="a PNG")
     arguments = parser.parse_args()
@@ -251,6 +252,8 @@ def main() -> None:
     refused: list[str] = []
     for name in arguments.denoisers if asked.rounds else []:
         denoiser = DENOISERS[name]
+        if arguments.side:
+            name, denoiser = f"{name} at {arguments.side} pixels", replace(denoiser, side=arguments.side)
         blocks = arguments.blocks or denoiser.largest(arguments.memory * 1e9 / dtype.itemsize)
         refused += measure(name, denoiser, blocks, asked, rows, save)
     print(table(rows))

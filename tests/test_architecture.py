@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -276,5 +278,34 @@ def test_only_families_name_the_class_of_a_denoiser(path: Path) -> None:
     """All else works through what a family answers: a new one is an entry, and nothing else."""
     if "families" in path.parts:
         return
-    classes = r"\w*(UNet\w*ConditionModel|Transformer2DModel|Transformer3DModel|DiTModel)\b"
-    assert not re.search(classes, path.read_text(encoding="utf-8"))
+    assert named_denoisers(path.read_text(encoding="utf-8")) == []
+
+
+def named_denoisers(source: str) -> list[str]:
+    """The words that are classes of the installed diffusers' transformers and UNets, or are called like one."""
+    classes = r"\w*(UNet\w*ConditionModel|Transformer2DModel|Transformer3DModel|DiT\w*Model)"
+    return [word for word in re.findall(r"\w+", source) if word in denoisers() or re.fullmatch(classes, word)]
+
+
+@cache
+def denoisers() -> frozenset[str]:
+    """The models in the files of diffusers' transformers and UNets, and what is made from one of them."""
+    spec = find_spec("diffusers")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    models = Path(spec.submodule_search_locations[0]) / "models"
+    paths = [path for room in ("transformers", "unets") for path in (models / room).glob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    bases = {
+        name: set(re.findall(r"\w+", of)) for name, of in re.findall(r"^class (\w+)\(([^)]*)\)", text, re.MULTILINE)
+    }
+    own = {name for name, of in bases.items() if "ModelMixin" in of}
+    return frozenset(own | {name for name, of in bases.items() if of & own})
+
+
+def test_the_names_of_denoisers_are_seen() -> None:
+    """The families' own are among those that are looked for, so that none of them can stand elsewhere."""
+    from attnreg.attention.families import FAMILIES
+
+    assert {family.model for family in FAMILIES} <= denoisers()
+    assert named_denoisers("a UNet, its Transformer2D; model: StableCascadeUNet") == ["StableCascadeUNet"]

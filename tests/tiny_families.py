@@ -26,7 +26,7 @@ SMALL = tiny_transformers.SMALL | tiny_flux_like.SMALL | tiny_single_stream.SMAL
 """Options that draw a small picture of each, not square."""
 VARIANTS = tiny_flux_like.VARIANTS
 """Those that share their family with another -> the family."""
-UNSAVED = tiny_single_stream.UNSAVED | tiny_mixed.UNSAVED
+UNSAVED = tiny_single_stream.UNSAVED | tiny_mixed.UNSAVED | tiny_cross.UNSAVED
 """Those that cannot be written to a directory here -> why."""
 TOGETHER = tiny_mixed.TOGETHER
 """What a pipeline needs in order to take two prompts at once."""

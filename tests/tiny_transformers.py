@@ -138,12 +138,13 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
     )
 
 
-def flux_parts(channels: int = 16) -> dict[str, Any]:
+def flux_parts(channels: int = 16, guided: bool = False) -> dict[str, Any]:
     """Two double and two single blocks."""
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
         patch_size=1, in_channels=channels, out_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16,
         num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guided,
     )  # fmt: skip
     return {
         "transformer": transformer.eval(),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from promises import PROMPT, everything_in, held_before_during_after, held_of_two_prompts
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -24,8 +24,6 @@ from attnreg.recipe import read_recipe
 from attnreg.regulation.columns import Bias, ColumnAttention
 from attnreg.studio import Session
 from tiny_families import SMALL
-
-PROMPT = "a cat and a blue balloon"
 
 Noted = tuple[Any, tuple[Any, ...], dict[str, Any], Tensor]
 """The parts of a corrected attention call, its arguments and what it returned."""
@@ -64,34 +62,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
     return noted
 
 
-def everything_in(pipe: Any) -> list[Any]:
-    """The very objects that a regulation might leave behind or replace."""
-    _, denoiser = family_of(pipe)
-    found: list[Any] = [pipe.__dict__.get("encode_prompt"), pipe.scheduler, denoiser]
-    for part in pipe.components.values():
-        for module in part.modules() if isinstance(part, nn.Module) else ():
-            processor = getattr(module, "processor", None)
-            found.append((module, processor, sorted(vars(module)), module.forward.__func__))
-            found.append(dict(vars(processor)) if processor is not None else None)
-    return found
-
-
 def test_before_during_after(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
-    before, objects = draw(), everything_in(pipe)
-    with regulate(pipe, config=AttentionBalance()) as trace:
-        during, again = draw(), draw()
-    assert torch.equal(before, draw())
-    assert objects == everything_in(pipe)
-    assert torch.equal(during, again)
-    assert not torch.allclose(before, during)
+    trace = held_before_during_after(pipe, draw, draw(), AttentionBalance())
     assert [target.text for target in trace.targets[0]] == ["cat", "blue balloon"]
     assert (trace.steps, trace.regulated_steps) == (3, 3), "calls for the negative prompt are no steps"
     assert {record.layer for record in trace.records} == set(trace.layers)
     assert family_of(pipe)[0].name == tiny_families.VARIANTS.get(name, name)
-    with regulate(pipe, config=AttentionBalance(strength=0.0)):
-        assert torch.equal(draw(), before)
-    with regulate(pipe, config=AttentionBalance(window=(0.5, 0.5))):
-        assert torch.equal(draw(), before)
 
 
 def test_the_default_says_which_method_acted(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
@@ -267,24 +243,13 @@ def _drawn(pipe: Any, draw: Callable[..., Tensor], prompt: str) -> tuple[Any, li
 
 
 def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """One with more targets than the other; each image is drawn as it would be alone, to the rounding of the batch.
-
-    If it is so without: Qwen-Image 2.1 places the picture behind the longest prompt.
-    """
     if name == "DreamLite":
         pytest.skip("it draws one prompt")
-    prompts = [PROMPT, "a dog with a car and a clock"]
-    draw = partial(draw, **tiny_families.TOGETHER.get(name, {}))
-    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], AttentionBalance()) as trace:
-        together = draw(prompts)
+    trace = held_of_two_prompts(name, pipe, draw, AttentionBalance(), 1e-3)
     assert [[target.text for target in one] for one in trace.targets] == [
         ["cat", "blue balloon"], ["clock", "dog", "car"],
     ]  # fmt: skip
     assert {record.image for record in trace.records} == {0, 1}
-    with regulate(pipe, ["cat", "blue balloon"], AttentionBalance()):
-        alone = draw(PROMPT)
-    if len(together) == 2 and torch.allclose(draw(prompts)[:1], draw(PROMPT), rtol=1e-4, atol=1e-4):
-        torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -16,6 +16,7 @@ from PIL import Image
 import tiny
 import tiny_transformers
 from attnreg import AttentionBalance, regulate
+from attnreg.regulation.best_start import BestStart
 
 PROMPT = "a cat and a blue balloon"
 PICTURE = Image.new("RGB", (48, 32), (90, 140, 200))
@@ -64,6 +65,32 @@ def test_it_is_regulated_and_left_as_it_was(name: str) -> None:
     assert trace.records[0].grid.height < trace.records[0].grid.width, (
         "of the picture that is drawn, not of a reference"
     )
+
+
+def test_embedded_guidance_is_told_whatever_is_asked_beside_the_pipeline() -> None:
+    """FLUX.1 dev: one row, one call a step; starts are followed and read under the same guidance."""
+    pipe = tiny.quiet(diffusers.FluxPipeline(**tiny_transformers.flux_parts(guided=True)))
+    told: list[tuple[int, float]] = []
+
+    def note(_: Any, args: Any) -> None:
+        _, guidance, pooled = args  # a thousandfold
+        told.append((len(pooled), float(guidance[0]) / 1000))
+
+    def drawn() -> Any:
+        told.clear()
+        return pipe(PROMPT, generator=torch.Generator().manual_seed(0), guidance_scale=4.5, **SIZED).images
+
+    with pipe.transformer.time_text_embed.register_forward_pre_hook(note):  # in passes beside the pipeline's as well
+        plain = drawn()
+        assert told == [(1, 4.5)] * 3
+        with regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace:
+            assert not torch.equal(drawn(), plain)
+        assert (trace.steps, trace.regulated_steps, len(told)) == (3, 3, 3)
+        with regulate(pipe, config=BestStart(enough=1e9, starts=4)) as trace:
+            drawn()
+        assert trace.starts
+        assert {guidance for _, guidance in told} == {4.5}
+        assert len(told) > 3
 
 
 def test_skip_layer_guidance_is_no_step_of_its_own() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from promises import IDLE, PROMPT, everything_in, held_before_during_after, held_of_two_prompts
 from test_promises import edit_of
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,18 +18,17 @@ from torch.overrides import TorchFunctionMode
 import tiny_families
 from attnreg import AttnregError, configure, regulate
 from attnreg.attention.calls.call import Call, contained
-from attnreg.attention.families import FAMILIES, family_of, select_layers
+from attnreg.attention.families import FAMILIES, beside, family_of, select_layers
 from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family
 from attnreg.attention.layers.catch import scaled_logits
+from attnreg.attention.lookahead import map_recorder
 from attnreg.attention.lookahead.map_recorder import MapRecorder
 from attnreg.catalogue import works
 from attnreg.methods import METHODS
 from attnreg.regulation.edit import Maps, PromptWords
-from test_families import everything_in
 from test_latents import Push
 from tiny_families import SMALL
 
-PROMPT = "a cat and a blue balloon"
 METHODS_HERE = [name for name, one in METHODS.items() if "gradient" in one.needs]
 BY_NAME = {family.name: family for family in FAMILIES}
 REFERRING = {"FLUX.2 klein KV"}
@@ -106,33 +105,41 @@ def noted(modules: dict[str, Any], count: int | None) -> Iterator[dict[str, Soft
 
         return forward
 
-    originals = {name: module.forward for name, module in modules.items()}
+    there = {name: vars(module).get("forward") for name, module in modules.items()}
     for name, module in modules.items():
-        module.forward = around(name, originals[name])
+        module.forward = around(name, module.forward)
     try:
         yield found
     finally:
         for name, module in modules.items():
-            module.forward = originals[name]
+            del module.forward
+            if there[name] is not None:
+                module.forward = there[name]
 
 
 def seen_by_hand(pipe: Any, call: Call, row: int, z: Tensor) -> tuple[Tensor, Tensor | None]:
     """What a row gives to its text, and to itself, from the whole softmax of each layer; nothing is computed twice."""
     family, denoiser = family_of(pipe)
     layers = select_layers(family, denoiser, ("auto",))
+    apart = beside(family, denoiser, list(layers)) if looks_apart(family) else {}
     rows = len(call.sample)
     latents = call.beside(torch.stack([z] * rows).to(call.sample))
     arguments = call.arguments | {call.family.sample: call.family.listed(latents)}
-    with noted(layers, family.keys(arguments)) as found, torch.enable_grad():
+    with (
+        noted(layers, family.keys(arguments)) as found,
+        noted(apart, None) as over_itself,
+        torch.enable_grad(),
+    ):
         denoiser(**contained(arguments))
-    cross, own = [], []
+    cross, own = [], [one.first[row].mean(0) for one in over_itself.values() if one.first is not None]
+    assert len(own) == len(apart)
     for layer, one in found.items():
         assert one.first is not None
         keys = one.first.shape[-1]
         places = family.places_of_rows(range(rows), layer, arguments, denoiser, one.queries, keys)[row]
         asked = one.first[row][:, places.queries]
         cross.append(asked[..., places.text : places.text + tokens_in(family, call, row, arguments)].mean(0))
-        if BY_SELF_ATTENTION in family.kinds:
+        if family.sees_itself:
             assert isinstance(places.queries, slice)
             pixels = places.grid.pixels
             start = places.queries.start if keys == one.queries else 0 if places.text else keys - one.queries
@@ -140,6 +147,11 @@ def seen_by_hand(pipe: Any, call: Call, row: int, z: Tensor) -> tuple[Tensor, Te
     means = [torch.stack(maps).mean(0) for maps in (cross, own) if maps]
     shares = [maps / maps.sum(-1, keepdim=True) for maps in means]
     return shares[0], shares[1] if own else None
+
+
+def looks_apart(family: Family) -> bool:
+    """Whether the picture looks at itself in layers of their own."""
+    return BY_SELF_ATTENTION in family.kinds and not family.sees_itself
 
 
 def tokens_in(family: Family, call: Call, row: int, arguments: dict[str, Any]) -> int:
@@ -190,6 +202,29 @@ def test_what_is_seen_is_the_models_own_and_so_is_its_gradient(
     torch.testing.assert_close(slope / expected.abs().max(), expected / expected.abs().max(), rtol=1e-3, atol=1e-3)
 
 
+def test_of_large_maps_one_head_at_a_time_is_noted(
+    pipe: Any, draw: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the picture looks at itself in layers of their own: the same maps, and the same gradient."""
+    if not looks_apart(family_of(pipe)[0]):
+        pytest.skip("all that it looks at is noted one head at a time")
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(see: Any, latent: Tensor, words: PromptWords) -> None:
+        for most in (map_recorder.SMALL, 0):
+            monkeypatch.setattr(map_recorder, "SMALL", most)
+            z = latent.clone().requires_grad_(True)
+            own = see(z).own
+            seen.append((own.detach(), torch.autograd.grad(own.square().sum(), z)[0]))
+
+    with regulate(pipe, config=Push(0, look=look, needs_self=True)):
+        draw(num_inference_steps=1)
+    (whole, slope), (by_head, slope_by_head) = seen[:2]
+    torch.testing.assert_close(by_head, whole, rtol=1e-4, atol=1e-6)
+    assert slope.abs().max() > 0
+    torch.testing.assert_close(slope_by_head / slope.abs().max(), slope / slope.abs().max(), rtol=1e-3, atol=1e-3)
+
+
 def test_every_loss_falls_along_its_gradient(pipe: Any, draw: Callable[..., Tensor]) -> None:
     family, _ = family_of(pipe)
     fell: dict[str, bool] = {}
@@ -216,18 +251,10 @@ def test_every_loss_falls_along_its_gradient(pipe: Any, draw: Callable[..., Tens
 
 
 def test_before_during_after(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
-    objects = everything_in(pipe)
-    with regulate(pipe, config=edit_of("attend-and-excite", window=(0.0, 1.0))) as trace:
-        during, again = draw(), draw()
-    assert torch.equal(during, again)
-    assert not torch.allclose(during, plain, rtol=0, atol=1e-6)
+    edit = edit_of("attend-and-excite", window=(0.0, 1.0))
+    trace = held_before_during_after(pipe, draw, plain, edit, (*IDLE, {"step_size": 0.0}))
     assert (trace.steps, trace.regulated_steps, len(trace.updates)) == (2, 2, 2)
-    assert objects == everything_in(pipe)
     assert all(one.requires_grad for one in family_of(pipe)[1].parameters())
-    assert torch.equal(draw(), plain)
-    for settings in ({"strength": 0.0}, {"window": (0.5, 0.5)}, {"step_size": 0.0}):
-        with regulate(pipe, config=edit_of("attend-and-excite", **({"window": (0.0, 1.0)} | settings))):
-            assert torch.equal(draw(), plain)
 
 
 def test_every_method_moves_the_picture(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
@@ -279,19 +306,11 @@ def latents_in(denoiser: Any, pipe: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 def test_two_prompts_with_targets_of_their_own(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
-    """Each is drawn as it would be alone, to the rounding of the batch, if it is so without."""
     if name == "DreamLite":
         pytest.skip("it draws one prompt")
-    prompts = [PROMPT, "a dog with a car and a clock"]
-    together = partial(draw, **tiny_families.TOGETHER.get(name, {}))
     edit = replace(edit_of("attend-and-excite"), step_size=1.0)
-    with regulate(pipe, [["cat", "blue balloon"], ["clock", "dog", "car"]], edit) as trace:
-        both = together(prompts)
+    trace = held_of_two_prompts(name, pipe, draw, edit, 1e-2)
     assert {one.image for one in trace.updates} == {0, 1}
-    with regulate(pipe, ["cat", "blue balloon"], edit):
-        alone = together(PROMPT)
-    if len(both) == 2 and torch.allclose(together(prompts)[:1], together(PROMPT), rtol=1e-4, atol=1e-4):
-        torch.testing.assert_close(both[:1], alone, rtol=1e-2, atol=1e-2)
 
 
 def test_everything_is_restored_when_a_look_raises(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:

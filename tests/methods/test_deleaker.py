@@ -6,6 +6,7 @@ import math
 import statistics
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import by_hand
-from attnreg.methods.deleaker import DeLeaker, bodies_of, leaks
+from attnreg.methods.deleaker import DeLeaker, bodies_of, cleaned, leaks
 from attnreg.regulation.edit import PromptColumns, PromptWords
 from attnreg.regulation.joint import JointAttention
 from attnreg.types import Grid, Target
@@ -31,12 +32,9 @@ def swept(mask: Mask, what: Any) -> Mask:
     return [[what(around(mask, y, x)) for x in range(len(mask[0]))] for y in range(len(mask))]
 
 
-def body_by_hand(values: list[float], grid: Grid, spread: float) -> list[bool]:
+def body_by_hand(values: list[float], spread: float) -> list[bool]:
     bound = statistics.fmean(values) + spread * statistics.stdev(values)
-    mask = [[value > bound for value in row] for row in by_hand.picture(values, grid)]
-    for what in (all, any, any, any, all, all):
-        mask = swept(mask, what)
-    return by_hand.flat(mask)
+    return [value > bound for value in values]
 
 
 def leaks_by_hand(own: list[list[float]], body: list[bool], other: list[bool], spread: float) -> Mask:
@@ -58,11 +56,34 @@ def blobs(seed: int, grid: Grid, count: int) -> Tensor:
     return F.avg_pool2d(rough, 3, stride=1, padding=1).flatten(1) ** 4
 
 
+@given(by_hand.SEEDS, GRIDS)
+def test_specks_and_holes_by_hand(seed: int, grid: Grid) -> None:
+    masks = blobs(seed, grid, 2).reshape(2, grid.height, grid.width) > 0.05
+    expected = []
+    for mask in masks.tolist():
+        for what in (all, any, any, any, all, all):
+            mask = swept(mask, what)
+        expected.append(mask)
+    assert (cleaned(masks.float()) > 0.5).tolist() == expected
+
+
 @given(by_hand.SEEDS, GRIDS, st.floats(-1, 1.5))
-def test_masks_by_hand(seed: int, grid: Grid, spread: float) -> None:
+def test_on_small_maps_what_stands_out_is_the_body(seed: int, grid: Grid, spread: float) -> None:
+    """Opened, a thing that fills six of 64 positions would be a speck."""
     maps = blobs(seed, grid, 2)
-    expected = [body_by_hand(one, grid, spread) for one in maps.tolist()]
-    assert bodies_of(maps, grid, spread).tolist() == expected
+    assert bodies_of(maps, grid, spread).tolist() == [body_by_hand(one, spread) for one in maps.tolist()]
+
+
+@pytest.mark.parametrize(("side", "kept"), [(29, 1), (30, 0)])
+def test_on_large_maps_specks_are_none(side: int, kept: int) -> None:
+    """The published cleaning, from the size on at which three positions are a tenth of the map."""
+    maps = torch.zeros(1, side, side + 3)
+    maps[0, 4:12, 5:11] = 1.0
+    maps[0, 20, 20] = 1.0
+    expected = maps[0] > 0
+    expected[20, 20] = bool(kept)
+    found = bodies_of(maps.flatten(1), Grid(side, side + 3), 1.0)
+    assert torch.equal(found[0], expected.flatten())
 
 
 def words_at(*columns: tuple[int, ...]) -> PromptWords:
@@ -86,7 +107,7 @@ def test_the_change_by_hand(seed: int, grid: Grid, strength: float, count: int) 
     change = edit.over_joint(attention, words_at(*targets), 10, {})
     text, own = attention.text.tolist(), attention.own.tolist()
     bodies = [
-        body_by_hand([sum(row[column] for column in columns) / len(columns) for row in text], grid, 0.5)
+        body_by_hand([sum(row[column] for column in columns) / len(columns) for row in text], 0.5)
         for columns in targets
     ]
     cut = -math.inf if strength == 1 else math.log(1 - strength)
@@ -98,8 +119,10 @@ def test_the_change_by_hand(seed: int, grid: Grid, strength: float, count: int) 
             for column in targets[one] if inside else ():
                 factor[pixel][column] = 1 + strength * 0.2
         for other in set(range(count)) - {one}:
-            leaking = leaks_by_hand(own, bodies[one], bodies[other], 0.75)
-            for pixel, inside in enumerate(bodies[one]):
+            here = [mine and not theirs for mine, theirs in zip(bodies[one], bodies[other], strict=True)]
+            there = [theirs and not mine for mine, theirs in zip(bodies[one], bodies[other], strict=True)]
+            leaking = leaks_by_hand(own, here, there, 0.75)
+            for pixel, inside in enumerate(here):
                 for column in targets[other] if inside else ():
                     added[pixel][column] += cut
                 for position, cuts in enumerate(leaking[pixel]):
@@ -127,7 +150,7 @@ def test_positions_are_those_of_all_that_was_observed() -> None:
     seen = [attention_of(seed, grid, when, targets) for seed, when in enumerate((0.0, 0.25, 0.5, 1.75, 2.0))]
     made = [edit.over_joint(one, words, 4, memory) for one in seen]
     assert [one is not None for one in made] == [False, False, True, True, True]
-    assert memory["observed"][0] == 3
+    assert memory["observed"][grid][0] == 3
     looked = [torch.stack([one.text[:, list(columns)].mean(-1) for columns in targets]) for one in seen[1:4]]
     bodies = bodies_of(sum(looked) / 3, grid, 1.0)
     for body, columns in zip(bodies, targets, strict=True):

@@ -18,6 +18,7 @@ from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action
 from attnreg.attention.layers.catch import attend_with, scaled_logits
 from attnreg.attention.layers.correction import Edit, Part, attend_corrected
+from attnreg.attention.layers.kernels import mask_of, of_heads
 from attnreg.attention.maps import target_maps
 from attnreg.attention.over_joint import JointRows, attend_joint
 from attnreg.attention.valued import Values, with_values
@@ -272,20 +273,24 @@ class Attending:
 
         Raises `AttnregError` if the call is of other rows than the denoiser's.
         """
-        if len(query) != len(call.sample) or attn_mask is not None:
+        if len(query) != len(call.sample):
             raise AttnregError(
-                f"expected {layer} to attend over {len(call.sample)} pictures at once without a mask, got "
-                f"{len(query)}; choose a pipeline without perturbed attention, or a method that edits the text only"
+                f"expected {layer} to attend over {len(call.sample)} pictures at once, got {len(query)}; choose a "
+                "pipeline without perturbed attention, or a method that edits the text only"
             )
         assert self.edits.attention is not None
-        output = F.scaled_dot_product_attention(query, key, value, None, dropout_p, is_causal, scale=scale, **kwargs)
+        output = F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **kwargs
+        )
+        key, value = (one.repeat_interleave(query.shape[1] // one.shape[1], 1) for one in (key, value))
         moment = Moment(*self.time, layer, self._places(layer, call, query, key).grid)
         words = [one for group in self.groups for one in group.words]
         for row, one in zip(self.rows.tolist(), words, strict=True):
             for head in range(query.shape[1]):
                 at = slice(row, row + 1), slice(head, head + 1)
+                mask = None if attn_mask is None else mask_of(attn_mask, at[0], slice(None))
                 with torch.autocast(query.device.type, enabled=False):
-                    logits = scaled_logits(query[at], key[at], None, scale)
+                    logits = scaled_logits(query[at], key[at], of_heads(mask, at[1]), scale)
                     probabilities = self.edits.attention.over_image(logits, [one], moment)
                     output[at] = (probabilities @ value[at].to(probabilities.dtype)).to(output.dtype)
         return output

@@ -12,7 +12,7 @@ from torch import Tensor
 from attnreg.attention.families.family import Places
 from attnreg.attention.layers.catch import scaled_logits
 from attnreg.attention.layers.correction import attend_noting
-from attnreg.attention.layers.kernels import mask_of
+from attnreg.attention.layers.kernels import mask_of, of_heads
 from attnreg.attention.watching import Group
 from attnreg.regulation.joint import JointAttention, JointChange, JointEdit
 from attnreg.trace import Trace
@@ -96,9 +96,8 @@ def attend_joint(
             for head in range(heads):
                 at = slice(row, row + 1), slice(head, head + 1)
                 mask = None if attn_mask is None else mask_of(attn_mask, at[0], places.queries)
-                of_head = mask if mask is None or mask.shape[1] == 1 else mask[:, at[1]]
                 with torch.autocast(query.device.type, enabled=False):
-                    logits = scaled_logits(query[at][:, :, places.queries], key[at], of_head, scale)[0, 0]
+                    logits = scaled_logits(query[at][:, :, places.queries], key[at], of_heads(mask, at[1]), scale)[0, 0]
                     probabilities = changed(logits, change, parts).softmax(-1)
                     made = probabilities @ value[row, head].to(probabilities)
                 output[row, head, places.queries] = made.to(output)

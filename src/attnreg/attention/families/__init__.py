@@ -12,7 +12,7 @@ from torch import nn
 from attnreg.attention.families.cross import CROSS_TRANSFORMERS
 from attnreg.attention.families.cross_transformer import CrossTransformer
 from attnreg.attention.families.cross_unet import CROSS_UNETS
-from attnreg.attention.families.family import MASKED, STARTED, Family, TextColumns, tokenizer_in
+from attnreg.attention.families.family import MASKED, STARTED, WHOLE, Family, TextColumns, tokenizer_in
 from attnreg.attention.families.flux_like import FLUX_LIKE
 from attnreg.attention.families.joint import FluxOne, QwenImage, StableDiffusion3, ZImage
 from attnreg.attention.families.likeness import closest, named
@@ -39,7 +39,7 @@ FAMILIES: tuple[Family, ...] = (
         "PixArt",
         "PixArtTransformer2DModel",
         encoders=(TextColumns(),),
-        kinds=STARTED,
+        kinds=WHOLE,
         conditions=MASKED,
         scale="guidance_scale",
     ),
@@ -47,6 +47,7 @@ FAMILIES: tuple[Family, ...] = (
         "Sana",
         "SanaTransformer2DModel",
         encoders=(TextColumns(cut_from_the_left=True),),
+        over_itself="",  # linear: there is no softmax
         kinds=STARTED,
         conditions=MASKED,
     ),

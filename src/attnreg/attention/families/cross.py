@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attnreg.attention.families.cross_transformer import CrossTransformer
-from attnreg.attention.families.family import EMBEDDING, MASKED, STARTED, Family, TextColumns
+from attnreg.attention.families.family import EMBEDDING, MASKED, WHOLE, Family, TextColumns
 from attnreg.attention.families.joint import beside_channels
 from attnreg.types import AttnregError, Grid
 
@@ -29,7 +29,7 @@ class HunyuanDiT(CrossTransformer):
 
     layers: str = r"blocks\.\d+\.attn2"
     negative: int | None = 1
-    kinds: frozenset[str] = STARTED - {EMBEDDING}  # a word stands in two arguments
+    kinds: frozenset[str] = WHOLE - {EMBEDDING}  # a word stands in two arguments
     further: tuple[str, ...] = ("encoder_hidden_states_t5",)
     parts: tuple[Mapping[str, Any], ...] = field(default=(BERT, T5), hash=False)
     conditions: tuple[str, ...] = (
@@ -49,7 +49,7 @@ class LuminaNext(CrossTransformer):
     """Time rises from noise to picture, and the prediction is the other way round."""
 
     layers: str = r"layers\.\d+\.attn2"
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE
     time_divisor: float = 1000.0
     conditions: tuple[str, ...] = ("encoder_hidden_states", "encoder_mask")
 
@@ -94,7 +94,7 @@ class Wan(OneFrame):
     layers: str = r"blocks\.\d+\.attn2"
     negative: int | None = 1
     apart: bool = True
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE
     conditions: tuple[str, ...] = ("encoder_hidden_states",)
 
     def beside_latents(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> str:
@@ -114,7 +114,7 @@ class Wan(OneFrame):
 class LTX(CrossTransformer):
     """The latent is a sequence of patches, whose sides the denoiser is told."""
 
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE
     channel_axis: int = 2
     conditions: tuple[str, ...] = MASKED
 
@@ -128,8 +128,9 @@ class Kandinsky5(CrossTransformer):
     """The latent is `(batch, frame, height, width, channel)`; a template before the prompt is dropped."""
 
     layers: str = r"visual_transformer_blocks\.\d+\.cross_attention"
+    over_itself: str = "self_attention"
     negative: int | None = None
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE
     channel_axis: int = -1
     conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "text_rope_pos")
 
@@ -170,11 +171,21 @@ CROSS_TRANSFORMERS: tuple[Family, ...] = (
     Wan("Wan", "WanTransformer3DModel", encoders=(TextColumns(),)),
     LTX("LTX-Video", "LTXVideoTransformer3DModel", encoders=(TextColumns(),)),
     OneFrame(
+        "Cosmos 2",
+        "CosmosTransformer3DModel",
+        negative=1,
+        apart=True,
+        time_divisor=1000.0,  # it is told the noise's share of a latent
+        encoders=(TextColumns(),),
+        # Its pipelines scale latents themselves, and give the scheduler a sum of them and what was predicted.
+        kinds=frozenset({"logits", EMBEDDING, "probabilities", "attention"}),
+    ),
+    OneFrame(
         "Latte",
         "LatteTransformer3DModel",
         negative=1,
         encoders=(TextColumns(),),
-        kinds=STARTED,
+        kinds=WHOLE,
         conditions=("encoder_hidden_states",),
     ),
 )

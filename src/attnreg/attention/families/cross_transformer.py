@@ -19,7 +19,13 @@ class CrossTransformer(Family):
 
     layers: str = r"transformer_blocks\.\d+\.attn2"
     """What the whole name of a layer over the text matches."""
+    over_itself: str = "attn1"
+    """What the layer is called in which positions of the picture look at one another, beside that over the text."""
     negative: int | None = 2
+
+    def image_attention(self, name: str) -> str:
+        """The layer that is called so in the same block."""
+        return f"{name.rpartition('.')[0]}.{self.over_itself}" if self.over_itself else super().image_attention(name)
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
         """Whether the module is the cross-attention of a block."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from attnreg.attention.families.family import (
+    BY_SELF_ATTENTION,
     EDITED,
     LOGITS,
     MASKED,
-    STARTED,
+    WHOLE,
     Family,
     Places,
     TextColumns,
@@ -25,12 +26,14 @@ from attnreg.attention.families.unet import UNet
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
 
+SEEING_ITSELF = EDITED | {BY_SELF_ATTENTION}
+
 
 @dataclass(frozen=True)
 class Kolors(UNet):
     """SDXL's UNet; ChatGLM reads the prompt, whose tokenizer tells no offsets and pads on the left."""
 
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE  # its UNet lays out the prompt's embedding anew before values are made of it
 
     def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
         """Told from Stable Diffusion by the tokenizer."""
@@ -42,8 +45,9 @@ class Kolors(UNet):
 class DeepFloydIF(UNet):
     """Layers that look at the text's tokens and, behind them, at the picture's own positions, in one call."""
 
-    kinds: frozenset[str] = EDITED  # the scheduler is told a variance as well, which is no sum of predictions
+    kinds: frozenset[str] = SEEING_ITSELF  # the scheduler is told a variance as well, which is no sum of predictions
     together: bool = True
+    sees_itself: bool = True
     native: str = "pipe.{}.set_attn_processor(diffusers.models.attention_processor.AttnAddedKVProcessor2_0())"
 
     def is_of(self, pipe: Any, denoiser: nn.Module) -> bool:
@@ -66,6 +70,10 @@ class DeepFloydIF(UNet):
             raise not_of_the_kind(self, layer, f"to {text} tokens and {queries} positions", queries, keys)
         return super().places(layer, arguments, denoiser, queries, keys)
 
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """Behind the text; some models have layers over the text alone."""
+        return slice(keys - queries, keys) if keys > queries else None
+
 
 def _has_added_text(config: Any) -> bool:
     return any(block.startswith("SimpleCrossAttn") for block in config.down_block_types)
@@ -75,7 +83,7 @@ def _has_added_text(config: Any) -> bool:
 class Kandinsky3(UNet):
     """In every block the first attention is over the picture, all others are over the text."""
 
-    kinds: frozenset[str] = STARTED
+    kinds: frozenset[str] = WHOLE
     side: int = 128
     conditions: tuple[str, ...] = MASKED
 
@@ -87,6 +95,10 @@ class Kandinsky3(UNet):
         """Whether the module is the attention of a block's further parts; the pooling of the text is none."""
         return re.fullmatch(r".+\.attentions\.[1-9]\d*\.attention", name) is not None
 
+    def image_attention(self, name: str) -> str:
+        """The first attention of the block."""
+        return re.sub(r"\.\d+\.attention$", ".0.attention", name)
+
 
 @dataclass(frozen=True)
 class StableCascade(Family):
@@ -97,7 +109,9 @@ class StableCascade(Family):
     text: str = "clip_text"
     time: str = "timestep_ratio"
     negative: int | None = 2
+    kinds: frozenset[str] = SEEING_ITSELF
     together: bool = True
+    sees_itself: bool = True
     tells_noise: bool = False
 
     def is_text_attention(self, name: str, module: nn.Module) -> bool:
@@ -117,6 +131,10 @@ class StableCascade(Family):
                 self, layer, f"to {queries} positions, {text.shape[-2]} tokens and more", queries, keys
             )
         return Places(slice(None), queries, grid)
+
+    def own_keys(self, places: Places, queries: int, keys: int) -> slice | None:
+        """The first ones."""
+        return slice(0, queries)
 
 
 @dataclass(frozen=True)

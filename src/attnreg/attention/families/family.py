@@ -38,6 +38,8 @@ ASKED = frozenset({"start", "prediction"})
 """What takes that the denoiser can be asked about other texts, and guided as the pipeline guides it."""
 STARTED = EDITED | ASKED
 """Where what a start leads to can be followed as well."""
+WHOLE = STARTED | {"probabilities", "attention", BY_SELF_ATTENTION}
+"""Where attention over the text alone, and over the picture alone, are layers of their own with a softmax as well."""
 MASKED = ("encoder_hidden_states", "encoder_attention_mask")
 """The arguments of a denoiser that is given each text's mask beside it."""
 Embeddings = Float[Tensor, "_ _ *_"] | Sequence[Float[Tensor, "_ _"]]

@@ -10,16 +10,14 @@ from typing import Any
 
 from torch import nn
 
-from attnreg.attention.families.family import BY_SELF_ATTENTION, LATENT, Family, Places
+from attnreg.attention.families.family import WHOLE, Family, Places
 from attnreg.attention.families.refused import VECTOR
 from attnreg.attention.layers.catch import map_of
 from attnreg.types import AttnregError, Grid
 
 REFERENCE_SIDE = 16
 """Side of the maps that the published method regulates: 16 x 16 at 512 x 512 pixels."""
-EVERY_KIND = frozenset(
-    {"logits", "probabilities", "attention", "embedding", "values", "start", LATENT, BY_SELF_ATTENTION, "prediction"}
-)
+EVERY_KIND = WHOLE | {"values"}
 
 
 @dataclass(frozen=True)

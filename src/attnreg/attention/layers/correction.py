@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from attnreg.attention.layers.fused import correct, is_fused, probabilities_of
-from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, taken
+from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, of_heads, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
 from attnreg.types import Grid, Queries
@@ -77,9 +77,9 @@ def attend_corrected(
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
             for heads in _in_turn(part, query.shape[1], in_place):
                 own = None if log_sum is None else log_sum[:, heads]
-                of_heads = mask if mask is None or mask.shape[1] == 1 else mask[:, heads]
-                fused = _for_kernels(part) if is_fused(query, own, of_heads, output) else None
-                attention = _seen(part, query[:, heads], key[:, heads], own, of_heads, factor, fused)
+                of_these = of_heads(mask, heads)
+                fused = _for_kernels(part) if is_fused(query, own, of_these, output) else None
+                attention = _seen(part, query[:, heads], key[:, heads], own, of_these, factor, fused)
                 bias = edit(attention)
                 if bias is None:
                     continue

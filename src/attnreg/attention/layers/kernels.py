@@ -102,6 +102,11 @@ def mask_of(mask: Tensor, rows: Any, queries: Queries) -> Shaped[Tensor, "#image
     return mask[:, :, queries] if mask.shape[2] > 1 else mask
 
 
+def of_heads(mask: Tensor | None, heads: slice) -> Tensor | None:
+    """The part of a mask, as `mask_of` gives it, that is some heads'."""
+    return mask if mask is None or mask.shape[1] == 1 else mask[:, heads]
+
+
 def masked(
     logits: Float[Tensor, "image head query column"], mask: Tensor | None, index: Int[Tensor, "image column"]
 ) -> Float[Tensor, "image head query column"]:

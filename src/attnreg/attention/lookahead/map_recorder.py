@@ -23,6 +23,8 @@ from attnreg.attention.layers.correction import attend_noting
 from attnreg.regulation.edit import Maps
 from attnreg.types import AttnregError, Grid
 
+SMALL = 1024
+"""Positions of the largest map that is noted for all heads at once: 32 x 32."""
 _ABSENT = object()
 
 
@@ -135,7 +137,7 @@ class MapRecorder:
     def _acts(self, call: Call) -> dict[str, Action]:
         keys = call.family.keys(call.arguments)
         over_text = {name: Action(keys, partial(self._over_text, call.family, name)) for name in self.text}
-        return over_text | {name: Action(None, partial(self._attend, name, True)) for name in self.image}
+        return over_text | {name: Action(None, partial(self._over_image, name)) for name in self.image}
 
     def _pass(self, call: Call, arguments: dict[str, Any], rows: Sequence[int] | None = None) -> tuple[_Pass, Any]:
         """One pass: what the first row attends to.
@@ -221,6 +223,15 @@ class MapRecorder:
             noted.append(of_some)
         cross, *own = (torch.cat(part) for part in zip(*noted, strict=True))
         self._noted(name, query.shape[1], cross=cross, own=own[0] if own else None)
+        return output
+
+    def _over_image(self, name: str, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The model's own attention over the picture alone; of a large map one head at a time is noted."""
+        if query.shape[-2] <= SMALL and not kwargs.get("enable_gqa"):
+            return self._attend(name, True, query, key, value, *args, **kwargs)
+        rows = [0] if self.seen.rows is None else self.seen.rows
+        output, (own,) = attend_noting(rows, slice(None), [slice(None)], query, key, value, *args, **kwargs)
+        self._noted(name, query.shape[1], cross=own, own=own)
         return output
 
     def _own_keys(self, family: Family, name: str, places: Places, sizes: tuple[int, int]) -> slice:
