@@ -121,7 +121,9 @@ def generate(
 @click.option("--out", type=click.Path(path_type=Path), default="out", show_default=True, help="folder of the picture")
 def rerun(picture: Path, device: str, out: Path) -> None:
     """Draw PICTURE, a PNG saved by attnreg, again from the recipe in it, and say whether it came out the same."""
-    path, same, changed = _studio().draw_again(picture, device, out)
+    from attnreg.recipe import read_recipe
+
+    path, same, changed = _studio(read_recipe(picture).model).draw_again(picture, device, out)
     tell(f"saved {path}")
     tell("the same, bit for bit" if same else "different from the picture given")
     if changed:
@@ -150,7 +152,7 @@ cli.add_command(models)
 cli.add_command(prompts)
 
 
-def _studio(model: str | None = None) -> Any:
+def _studio(model: str) -> Any:
     load_libraries(model)
     from attnreg import studio
 

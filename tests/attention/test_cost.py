@@ -22,9 +22,10 @@ def test_no_more_operations_are_launched_than_this(edit: Any, most: int) -> None
     assert operations(edit) <= most
 
 
-@pytest.mark.parametrize("targets", [1, 2, 5])
-def test_evenly_spaced_columns_and_their_number_cost_nothing_more(targets: int) -> None:
-    assert operations(AttentionBalance(), targets=targets) == operations(AttentionBalance(), targets=2)
+@pytest.mark.parametrize("edit", [AttentionBalance(), AttentionRegulation()])
+@pytest.mark.parametrize("targets", [1, 5])
+def test_evenly_spaced_columns_and_their_number_cost_nothing_more(edit: Any, targets: int) -> None:
+    assert operations(edit, targets=targets) == operations(edit, targets=2)
 
 
 @pytest.mark.parametrize("edit", [AttentionBalance(), AttentionScaling()])

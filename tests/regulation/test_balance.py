@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attnreg.regulation.balance import AttentionBalance
+from attnreg.regulation.columns import ColumnAttention, columns_of
 from attnreg.regulation.edit import PromptColumns
 from attnreg.types import Grid
 from materialised import edited as materialised
@@ -132,3 +133,15 @@ def test_batch_mates_make_no_difference() -> None:
             AttentionBalance(), logits[image : image + 1], [prompts[image]], GRID, 0, "layer", {}
         ).probabilities
         torch.testing.assert_close(together[image : image + 1], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_mass_of_a_column_is_its_mean_and_never_nothing(dtype: torch.dtype) -> None:
+    probabilities = random_logits(2, 3, 5, 1).softmax(-1).to(dtype)[..., :2].clone()
+    probabilities[0, 1, :, 1] = 0
+    columns = columns_of((PromptColumns(((1,), (2,))),) * 2, 0, dtype, torch.device("cpu"))
+    mass = ColumnAttention(probabilities, columns, GRID, lambda: probabilities.log()).by_column
+    torch.testing.assert_close(mass, probabilities.mean(-2, keepdim=True), rtol=1e-6, atol=1e-11)
+    assert (mass > 0).all()
+    bias = AttentionBalance().bias(ColumnAttention(probabilities, columns, GRID, probabilities.log), 0, "layer", {})
+    assert torch.isfinite(bias.growth).all()

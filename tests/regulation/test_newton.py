@@ -4,7 +4,7 @@ from test_solver import example
 
 from attnreg.regulation.basis import gaussian_basis
 from attnreg.regulation.config import AttentionRegulation
-from attnreg.regulation.newton import approach
+from attnreg.regulation.newton import _Memory, _slopes, approach, frame_of
 from attnreg.regulation.objective import loss_and_gradient
 from attnreg.regulation.reference import ReferenceRegulation
 from attnreg.regulation.solver import descend
@@ -67,6 +67,30 @@ def test_no_loss_rises_and_the_losses_are_those_of_the_weights(grid, targets):
             expected, _ = loss_and_gradient(OBJECTIVE, weights, logits, basis[None])
             torch.testing.assert_close(loss, expected.flatten(), rtol=1e-4, atol=1e-5)
     assert found.loss_after.mean() < 0.5 * found.loss_before.mean() or max(grid) < 8
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("grid", [(6, 5), (16, 16)])
+def test_slopes_and_shares_are_those_of_their_definition(grid, targets):
+    """Which are put together from the products of a few maps with the basis: here target by target, in loops."""
+    grid = Grid(*grid)
+    logits, basis, start = (tensor.double() for tensor in example(grid, targets))
+    frame = frame_of(OBJECTIVE, targets, grid, SPACING, logits.dtype, logits.device)
+    memory, shares = _Memory(frame, start), logits.softmax(1)
+    maps = torch.empty(len(logits), frame.parts.shape[1], grid.pixels, dtype=logits.dtype)
+    attention = shares[:, :-1]
+    threshold = attention.topk(frame.pulled).values[..., -1:]
+    reached = _slopes(frame, memory, maps, shares, threshold)
+    torch.testing.assert_close(reached[:, :targets], attention.mean(-1))
+    for one in range(targets):
+        own = attention[:, one]
+        pulled = (own >= threshold[:, one]).double()
+        for other in range(targets):
+            moved = own * (float(one == other) - attention[:, other])
+            expected = moved @ basis.mT / (own * (1 - own)).sum(-1, keepdim=True)
+            torch.testing.assert_close(memory.by_goal[:, 0, one, other], expected, rtol=1e-4, atol=1e-6)
+            expected = float(one == other) * (pulled @ basis.mT) / pulled.sum(-1, keepdim=True)
+            torch.testing.assert_close(memory.by_goal[:, 1, one, other], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_start_near_the_goal_is_kept_where_a_step_would_lead_away():

@@ -42,15 +42,18 @@ def explain(
     Draws PROMPT without the method and with it, or a PICTURE that attnreg saved again, and writes one figure and one
     JSON beside the pictures.
     """
+    from attnreg.recipe import read_recipe
+
     again = prompt.lower().endswith(".png")
-    load_libraries(None if again else options["model"])
+    if again:
+        _check_alone(context)
+    load_libraries(read_recipe(Path(prompt)).model if again else options["model"])
     from attnreg.explain import saving
     from attnreg.sampling import read_settings
     from attnreg.studio import Session
     from attnreg.writing import check_writable
 
     if again:
-        _check_alone(context)
         for path in saving.explain_picture(Path(prompt), options["device"], out, tell):
             tell(f"saved {path}")
         return

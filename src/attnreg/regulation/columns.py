@@ -97,8 +97,8 @@ def _summing(
 ) -> tuple[Float[Tensor, "1 1 1"], Float[Tensor, "1 1 pixel"]]:
     """`FAINTEST` and ones. Do not write to them: they are kept."""
     with torch.inference_mode(False):
-        kind = {"dtype": dtype, "device": device}
-        return torch.full((1, 1, 1), FAINTEST, **kind), torch.ones(1, 1, pixels, **kind)
+        faintest = torch.full((1, 1, 1), FAINTEST, dtype=dtype, device=device)
+        return faintest, torch.ones(1, 1, pixels, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
