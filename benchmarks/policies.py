@@ -34,7 +34,6 @@ class Start(NamedTuple):
     read: dict[int, float]
     """Depth -> how much worse the picture is restored under another text: `Signals.read`."""
     texts: int
-    """Under which it is read: the prompt, and one for each target."""
     steps: int
     """That its picture takes."""
 
@@ -95,12 +94,11 @@ def outcome(edit: BestStart, pictures: Iterable[Picture]) -> Outcome:
             walked[number] = last = starts[number].last
             return starts[number].read[last] * starts[number].told[last]
 
-        asked = edit.asked_of(starts[0].texts - 1)
-        scores = asked.tried(told, score)
+        scores = edit.tried(told, score)
         best = max(range(len(scores)), key=scores.__getitem__)
         passes += sum(starts[number].texts for number, depth in walked.items() if depth == last)
         passes += GUIDED * sum(depth for number, depth in walked.items() if number != best)
-        rows.append((starts[0], starts[best], passes, scores[0] >= asked.enough))
+        rows.append((starts[0], starts[best], passes, scores[0] >= edit.enough))
     return Outcome(
         whole=fmean(now.whole for _, now, _, _ in rows),
         gained=sum(now.whole > before.whole for before, now, _, _ in rows),

@@ -69,11 +69,11 @@ def test_the_score_by_hand(prompt: str, seed: int, grid: Grid, layers: int, shar
     assert found == pytest.approx(worse * math.sqrt(by_maps_alone(seen, words)), rel=1e-5, abs=1e-6)
 
 
-def spots(*centres: tuple[int, int], side: int = SIDE, words: PromptWords = PAIR) -> Maps:
-    """Attention of a prompt's targets, each at a place of its own on a map of some side."""
+def spots(*centres: tuple[int, int], side: int = SIDE) -> Maps:
+    """Attention of the pair's targets, each at a place of its own on a map of some side."""
     cross = torch.full((side * side, by_hand.TOKENS), 1e-4)
     cells = side // SIDE
-    for (target,), (y, x) in zip(words.columns.targets, centres, strict=True):
+    for (target,), (y, x) in zip(PAIR.columns.targets, centres, strict=True):
         block = torch.zeros(side, side)
         block[y * cells : (y + 2) * cells, x * cells : (x + 2) * cells] = 0.5
         cross[:, target] += block.flatten()
@@ -223,23 +223,6 @@ def test_the_first_that_is_good_enough_or_the_best(
     assert torch.equal(made.latent, model.starts[chosen])
     if not chosen:
         assert made.latent is latent
-
-
-@pytest.mark.parametrize(("targets", "enough", "good"), [(1, 1.0, 1.4), (2, 1.0, 1.4), (3, 1.5, 1.5), (4, 2.0, 2.0)])
-def test_more_is_asked_where_more_can_be_lost(targets: int, enough: float, good: float) -> None:
-    asked = BestStart(enough=1.0, good=1.4, starts=5).asked_of(targets)
-    assert asked == BestStart(enough=enough, good=good, starts=5)
-
-
-@pytest.mark.parametrize(("score", "chosen"), [(1.2, 1), (1.7, 0)])
-def test_a_start_that_would_do_for_two_does_not_for_three(score: float, chosen: int) -> None:
-    words, latent = by_hand.words_of("a cat, a dog and a frog"), by_hand.noise(0, 8, 8, torch.float32)
-    maps = spots((0, 0), (3, 3), (6, 6), words=words)
-    alone = signals(Guess([maps], lambda: (1.0, 1.0)), words).score
-    read = iter((score, 2.0))
-    edit = BestStart(starts=2, group=1, enough=1.1)
-    made = edit.choose(latent, lambda *_: Guess([maps], lambda: (1.0, next(read) / alone)), words)
-    assert (made.number, made.spared) == (chosen, not chosen)
 
 
 @pytest.mark.parametrize(

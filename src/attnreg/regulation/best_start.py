@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -23,9 +23,6 @@ from attnreg.words import in_place_of
 
 SIDE = 8
 """Positions along the longer side of the maps that are scored: finer ones are averaged, so that sizes compare."""
-
-FEW = 2
-"""Targets of a prompt; where there are more, more is asked of a start: `BestStart.asked_of`."""
 
 Latent = Float[Tensor, "*latent"]
 
@@ -47,9 +44,8 @@ class BestStart(CheckedSettings):
     If the start that the pipeline was given reaches the score that is `enough`, nothing is changed, and methods that
     this one is composed with do nothing either (unless `spare` is false); else others, which it decides, are tried
     until one is `good`, or the best of all is taken. Where a picture is exchanged anyway, more may be asked of the one
-    that it is exchanged for: what is `good` is more than what is `enough`. Where there are three targets or more, more
-    is asked of every start (`asked_of`). The picture is one that the unmodified model draws from another noise: nothing
-    of the model is edited.
+    that it is exchanged for: what is `good` is more than what is `enough`. The picture is one that the unmodified
+    model draws from another noise: nothing of the model is edited.
 
     Where others are tried, what tells them apart is mostly there early, and costs nothing to see: the maps. So they are
     looked at in groups, after `early` passes, and only that one of a `group` is followed on and read whose maps say
@@ -58,11 +54,7 @@ class BestStart(CheckedSettings):
 
     strength: float = setting(0.7, number(0.0, 1.0), "how new the other starts are: 1 altogether, 0 not at all")
     starts: int = setting(10, whole_number(1, 1000), "how many starts are tried at most, the given one among them")
-    enough: float = setting(
-        1.1,
-        number(0.0),
-        "the score with which the given start is kept without trying others; of n targets, n / 2 times it",
-    )
+    enough: float = setting(1.1, number(0.0), "the score with which the given start is kept without trying others")
     good: float = setting(1.6, number(0.0), "the score with which another start is taken without trying more")
     passes: int = setting(
         7, whole_number(1, 1000), "how many times another start is denoised until its picture is read"
@@ -114,25 +106,14 @@ class BestStart(CheckedSettings):
             )  # made when one is tried: most given ones are kept
             return starts[number]
 
-        asked = self.asked_of(len(words.targets))
-        scores = asked.tried(
+        scores = self.tried(
             lambda number: map_signals(follow(start(number), self.early), words).told,
             lambda number: signals(follow(start(number)) if number else given, words).score,
         )
         best = max(range(len(scores)), key=scores.__getitem__)
-        enough = scores[0] >= asked.enough
+        enough = scores[0] >= self.enough
         doubted = "" if enough else least_read(given, words)
         return Chosen(start(best), scores, best, spared=self.spare and enough, doubted=doubted)
-
-    def asked_of(self, targets: int) -> BestStart:
-        """These settings for a prompt of so many targets: the more of them, the more is asked of a start.
-
-        A score tells of the worst of them alone, and where there are more, one of them is lost more often.
-        """
-        if targets <= FEW:
-            return self
-        enough = self.enough * targets / FEW
-        return replace(self, enough=enough, good=max(self.good, enough))
 
     def tried(self, told: Callable[[int], float], score: Callable[[int], float]) -> tuple[float, ...]:
         """The scores of all starts up to those that end the search, 0 of one that was given up early.
