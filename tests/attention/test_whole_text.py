@@ -64,7 +64,7 @@ def test_whole_layers_are_those_of_its_definition(
     draw: Callable[..., Tensor],
     calls: list[Noted],  # noqa: F811
 ) -> None:
-    """Picture queries, text keys, the prompt's rows: nothing else; to 1e-5."""
+    """Picture queries, text keys, the prompt's rows: nothing else; to 3e-5."""
     with regulate(pipe, config=Taca()) as trace:
         draw()
     assert len(calls) == len(trace.layers)
@@ -87,8 +87,9 @@ def test_whole_layers_are_those_of_its_definition(
         for row in range(len(query)):
             of_row = None if mask is None else mask[row : row + 1] if len(mask) > 1 else mask
             wanted = hotter_text(query[row], key[row], one.queries, text, float(gamma[row]), of_row) @ value[row]
+            # Which kernel a processor has decides the last digits: on one, a value of HiDream is off by 1.5e-5.
             torch.testing.assert_close(
-                output[row : row + 1], wanted.reshape(1, *wanted.shape[-3:]), rtol=1e-5, atol=1e-5
+                output[row : row + 1], wanted.reshape(1, *wanted.shape[-3:]), rtol=1e-5, atol=3e-5
             )
 
 

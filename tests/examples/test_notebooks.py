@@ -24,9 +24,9 @@ def printed(notebook: Any) -> str:
 
 
 def kinds(notebook: Any) -> list[list[str]]:
-    """Of each cell of code, what kinds of outputs it has."""
+    """Of each cell of code, what kinds of outputs it has, each once: what is printed comes in one piece or several."""
     return [
-        sorted(kind for output in cell["outputs"] for kind in output.get("data", {output["output_type"]: 0}))
+        sorted({kind for output in cell["outputs"] for kind in output.get("data", {output["output_type"]: 0})})
         for cell in notebook["cells"]
         if cell["cell_type"] == "code"
     ]

@@ -155,7 +155,12 @@ def test_draws_the_same(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ).images
         for one in (pipe, opened)
     ]  # fmt: skip
-    assert (pictures[0] == pictures[1]).all()
+    # Weights that lie otherwise in memory are multiplied by other kernels on some processors.
+    assert abs(pictures[0] - pictures[1]).max() < 1e-5
+    for part in ("unet", "text_encoder"):
+        mine, its = (getattr(one, part).state_dict() for one in (pipe, opened))
+        assert mine.keys() == its.keys()
+        assert all(torch.equal(mine[name], its[name]) for name in mine)
 
 
 def test_on_the_command_line_and_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

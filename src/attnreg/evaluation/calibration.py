@@ -36,6 +36,9 @@ def shares_for(wrong: float) -> tuple[float, float]:
 
     Args:
         wrong: share of the unmodified pictures that lack something.
+
+    Returns:
+        What `calibrate` takes.
     """
     doubted = min(max(FOR_EACH_WRONG * wrong, 0.05), 0.8)
     return doubted, doubted + APART
@@ -48,6 +51,9 @@ def wrong_in(folder: str | Path, model: str, score: str = "all things") -> float
         folder: of a run of `attnreg bench`.
         model: as the run names it.
         score: of a judge, 1 where all is well.
+
+    Returns:
+        From 0 to 1.
 
     Raises:
         AttnregError: the folder is no run, or holds no such picture that was judged.
@@ -80,7 +86,16 @@ class Calibration:
 
     @staticmethod
     def check(pictures: int, doubted: float, good: float) -> None:
-        """Raises `AttnregError` for too few pictures, or shares that are none."""
+        """Say what is wrong before anything is read.
+
+        Args:
+            pictures: how many there are.
+            doubted: as in `calibrate`.
+            good: as in `calibrate`.
+
+        Raises:
+            AttnregError: too few pictures, or shares that are none.
+        """
         if pictures < FEWEST:
             raise AttnregError(f"expected at least {FEWEST} pictures, got {pictures}; give more prompts or seeds")
         if not 0 < doubted < good < 1:
