@@ -113,3 +113,15 @@ def test_the_command_writes_a_preset(
     assert sum(score < settings["good"] for score in preset["scores"]) in range(9, 12)
     assert f"enough={settings['enough']:g}, good={settings['good']:g}" in capsys.readouterr().out
     configure("best-start", settings)
+
+
+def test_a_preset_that_cannot_be_written_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ["calibrate", str(tmp_path / "no model"), "--out", str(tmp_path / "file" / "chosen.json")]
+    monkeypatch.setattr(sys, "argv", ["attnreg", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert "expected a folder that can be written" in capsys.readouterr().err

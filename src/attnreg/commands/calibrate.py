@@ -55,7 +55,7 @@ def calibrate(
     from attnreg.evaluation.prompts import prompt_set
     from attnreg.models.about import about
     from attnreg.models.load import check_model, folder_of, load_pipeline
-    from attnreg.writing import write_file
+    from attnreg.writing import check_writable, write_file
 
     usual = (DOUBTED, GOOD)
     if run is not None:
@@ -64,6 +64,7 @@ def calibrate(
         tell(f"{100 * wrong:.0f} % of the unmodified pictures in {run} lack something")
     shares = {"doubted": usual[0] if doubted is None else doubted, "good": usual[1] if good is None else good}
     Calibration.check(pictures, **shares)
+    check_writable(out.absolute().parent)
     check_model(model)
     told = about(folder_of(model))
     chosen = prompts or (f"{SMALL_MODEL}:{folder_of(model)}" if told else ANY_MODEL)
