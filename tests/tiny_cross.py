@@ -133,6 +133,14 @@ def lumina() -> LuminaPipeline:
     )  # fmt: skip
 
 
+def wan_vae() -> AutoencoderKLWan:
+    """Wan's autoencoder of videos, which Cosmos 2 has as well."""
+    torch.manual_seed(1)
+    return AutoencoderKLWan(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    ).eval()
+
+
 def wan() -> WanPipeline:
     """Two blocks; UMT5's columns of zeros behind the prompt."""
     torch.manual_seed(0)
@@ -141,13 +149,9 @@ def wan() -> WanPipeline:
         text_dim=WIDTH, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
         rope_max_seq_len=32,
     )  # fmt: skip
-    torch.manual_seed(1)
-    vae = AutoencoderKLWan(
-        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
-    )
     return tiny.quiet(
         WanPipeline(
-            transformer=transformer.eval(), vae=vae.eval(), scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+            transformer=transformer.eval(), vae=wan_vae(), scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
             text_encoder=t5(), tokenizer=new_t5_tokenizer(), transformer_2=None,
         )
     )  # fmt: skip
@@ -171,13 +175,9 @@ def cosmos() -> Cosmos2TextToImagePipeline:
         in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, num_layers=2, mlp_ratio=2,
         text_embed_dim=WIDTH, adaln_lora_dim=4, max_size=(4, 32, 32), patch_size=(1, 2, 2), concat_padding_mask=False,
     )  # fmt: skip
-    torch.manual_seed(1)
-    vae = AutoencoderKLWan(
-        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
-    )
     return tiny.quiet(
         Cosmos2TextToImagePipeline(
-            transformer=transformer.eval(), vae=vae.eval(),
+            transformer=transformer.eval(), vae=wan_vae(),
             scheduler=FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True), text_encoder=t5(),
             tokenizer=new_t5_tokenizer(), safety_checker=Harmless(),
         )

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from attnreg.commands.kinds import FILE, FOLDER, GUIDANCE, PROMPTS, STEPS
+from attnreg.commands.libraries import load_libraries
 from attnreg.commands.terminal import tell
 
 METHOD = "best-start"
@@ -47,13 +48,12 @@ def calibrate(
     No picture is finished and nothing judges: each is followed to where best-start reads it, about half of its steps.
     Then: attnreg generate ... --model MODEL --method best-start --preset OUT.
     """
-    from attnreg.models.quiet import quiet_libraries
-
-    quiet_libraries()
+    load_libraries(model)
     from attnreg.evaluation.calibration import DOUBTED, GOOD, Calibration, shares_for, wrong_in
     from attnreg.evaluation.calibration import calibrate as calibrated
+    from attnreg.evaluation.checks import check_words
     from attnreg.evaluation.prompts import prompt_set
-    from attnreg.models.about import about
+    from attnreg.models.about import about, drawn_with
     from attnreg.models.load import check_model, folder_of, load_pipeline
     from attnreg.writing import check_writable, write_file
 
@@ -69,9 +69,7 @@ def calibrate(
     told = about(folder_of(model))
     chosen = prompts or (f"{SMALL_MODEL}:{folder_of(model)}" if told else ANY_MODEL)
     asked = prompt_set(chosen, half="development")
-    if told:
-        for prompt in asked:
-            told.check_words(prompt.text)
+    check_words(told, asked)
     pipe = load_pipeline(model, device=device, dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     began = time.monotonic()
@@ -81,13 +79,11 @@ def calibrate(
             seconds = (time.monotonic() - began) * pictures
             tell(f"{pictures} pictures of {chosen}, about {max(1, round(seconds / 60))} min")
 
-    own = {"steps": told.steps, "guidance": told.guidance_scale} if told else {"steps": None, "guidance": None}
     found = calibrated(
         pipe,
         [(asked[number % len(asked)].text, number // len(asked)) for number in range(pictures)],
         say=say,
-        num_inference_steps=own["steps"] if steps is None else steps,
-        guidance_scale=own["guidance"] if guidance_scale is None else guidance_scale,
+        **drawn_with(told, steps, guidance_scale),
         doubted=shares["doubted"],
         good=shares["good"],
     )

@@ -13,7 +13,7 @@ from attnreg.evaluation.tasks import OpenJudge
 from attnreg.limits import MOST_AT_ONCE
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge
-from attnreg.models.about import ABOUT, about
+from attnreg.models.about import ABOUT, About, about
 from attnreg.shown import told as shown
 
 SAMPLE_BYTES = 1 << 20
@@ -45,11 +45,16 @@ def check_models(config: Config, prompts: Sequence[Prompt]) -> dict[str, str]:
     digests = {}
     for model in config.models:
         place = check_model(model)
-        if told := about(folder_of(model)):
-            for prompt in prompts:
-                told.check_words(prompt.text)
+        check_words(about(folder_of(model)), prompts)
         digests[model] = fingerprint(place) if place else ""
     return digests
+
+
+def check_words(told: About | None, prompts: Sequence[Prompt]) -> None:
+    """Raises `AttnregError` if a model that says its words does not know one of a prompt."""
+    if told:
+        for prompt in prompts:
+            told.check_words(prompt.text)
 
 
 def check_judges(config: Config, prompts: Sequence[Prompt], open_judge: OpenJudge) -> dict[str, bool]:

@@ -16,7 +16,7 @@ from attnreg.evaluation.pictures import png_of
 from attnreg.evaluation.spelling import edit_of
 from attnreg.evaluation.store import Cell
 from attnreg.evaluation.tasks import Drawn, Maps
-from attnreg.models.about import about
+from attnreg.models.about import about, drawn_with
 from attnreg.models.load import folder_of, load_pipeline, set_scheduler
 from attnreg.models.quiet import quiet_libraries
 from attnreg.passes import counted
@@ -42,10 +42,8 @@ class Pipelines:
             set_scheduler(pipe, self.drawing["scheduler"])
         pipe.set_progress_bar_config(disable=True)
         told = about(folder_of(model))
-        steps, guidance = self.drawing["steps"], self.drawing["guidance_scale"]
         options = {
-            "num_inference_steps": steps if steps is not None or told is None else told.steps,
-            "guidance_scale": guidance if guidance is not None or told is None else told.guidance_scale,
+            **drawn_with(told, self.drawing["steps"], self.drawing["guidance_scale"]),
             **{name: self.drawing[name] for name in ("negative_prompt", "height", "width")},
         }
         return lambda cell: draw(pipe, cell, options, (cell.prompt, cell.seed) in self.mapped)

@@ -56,6 +56,23 @@ class About:
             )
 
 
+def drawn_with(told: About | None, steps: int | None, guidance_scale: float | None) -> dict[str, Any]:
+    """Steps and guidance as options of a pipeline: what is asked for, else what the model says it draws best with.
+
+    Args:
+        told: what the model says, if it does.
+        steps: that are asked for; `None` if it is left to the model.
+        guidance_scale: likewise.
+
+    Returns:
+        The options; `None` where nothing is asked for and the model says nothing.
+    """
+    return {
+        "num_inference_steps": told.steps if told and steps is None else steps,
+        "guidance_scale": told.guidance_scale if told and guidance_scale is None else guidance_scale,
+    }
+
+
 def about(folder: Path) -> About | None:
     """What the model in a directory says about itself, if it does. Raises `AttnregError` if that cannot be read."""
     try:

@@ -10,7 +10,6 @@ program of someone else's, who may open other models later.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -39,8 +38,7 @@ MOST_FILES, MOST_BYTES = 200, 1 << 20
 def libraries_for(model: str | None) -> None:
     """Load what draws with a model, in a process of our own.
 
-    What the libraries are made of stays until the process ends, so it is not looked through for garbage again. Where
-    one of them is loaded already, all is left as it is.
+    Where one of them is loaded already, all is left as it is.
 
     Args:
         model: as `load_pipeline` takes it. Of one that is no directory, or `None`, nothing is known: all is loaded.
@@ -53,7 +51,6 @@ def libraries_for(model: str | None) -> None:
         return
     with not_found(unneeded(folder_of(model)) if model else ()):
         quiet_libraries()
-    gc.freeze()
 
 
 def unneeded(folder: Path) -> tuple[str, ...]:
