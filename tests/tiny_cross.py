@@ -435,7 +435,13 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Not square, and guided."""
 
-SIDES = {"Hunyuan-DiT": (768, 1024), "Kandinsky 3": (128, 192), "Kandinsky 5": (768, 1280)}
-"""Height and width of those that draw at some sizes alone, where nothing else is told."""
+SIDES = {"Kandinsky 3": (128, 192)}
+"""Height and width of those that draw larger pictures alone."""
+
+SIZES: dict[str, dict[str, Any]] = {
+    "Hunyuan-DiT": {"diffusers.pipelines.hunyuandit.pipeline_hunyuandit.SUPPORTED_SHAPE": [(64, 96)]},
+    "Kandinsky 5": {"resolutions": [(96, 64)]},
+}
+"""What says which sizes there are, of a module or of the pipeline -> small ones."""
 
 UNSAVED = {"Cosmos 2": "its safety checker is a package of its own, which is not installed here"}

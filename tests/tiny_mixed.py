@@ -339,7 +339,9 @@ SMALL: dict[str, dict[str, Any]] = {
 """Not square, and guided."""
 TOGETHER = {"PRX": {"guidance_scale": 1.0}}
 """Its pipelines repeat the time step twice, whatever the batch: guided, they take one prompt at a time."""
-SIDES = {"HiDream": (96, 168)}
+SIDES = {"HiDream": (24, 40)}
 """It draws as many pixels as a square of its own side has: the nearest to the shape that is asked for."""
+SIZES = {"HiDream": {"default_sample_size": 32}}
+"""What says which sizes there are -> small ones."""
 UNSAVED = {"NucleusMoE": "its processor needs torchvision, which is not installed here"}
 """Why a pipeline cannot be saved and loaded here."""

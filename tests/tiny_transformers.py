@@ -301,3 +301,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "Z-Image": {"height": 32, "width": 48, "max_sequence_length": 64},
 }
 """Not square, and guided: with a negative prompt in the same call or in one of its own."""
+
+SIZES = {"Sana": {"diffusers.pipelines.sana.pipeline_sana.ASPECT_RATIO_512_BIN": {"0.67": [64.0, 96.0]}}}
+"""What says which sizes there are -> small ones."""

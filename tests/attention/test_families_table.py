@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from test_promises import edit_of
 
-import tiny
 import tiny_families
 from attnreg import METHODS, AttnregError, regulate
 from attnreg.attention.families import FAMILIES
@@ -19,12 +18,11 @@ from benchmarks import families
 from tiny_families import SMALL
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-PIPELINES = {"Stable Diffusion": tiny.stable_diffusion, **tiny_families.FAMILIES}
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
 def built(request: pytest.FixtureRequest) -> tuple[Family, Any]:
-    return request.param, PIPELINES[request.param.name]()
+    return request.param, tiny_families.EVERY[request.param.name]()
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])

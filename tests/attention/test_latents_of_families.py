@@ -29,6 +29,7 @@ from attnreg.regulation.edit import Maps, PromptWords
 from test_latents import Push
 from tiny_families import SMALL
 
+STEPS = 2
 METHODS_HERE = [name for name, one in METHODS.items() if "gradient" in one.needs]
 BY_NAME = {family.name: family for family in FAMILIES}
 REFERRING = {"FLUX.2 klein KV"}
@@ -43,25 +44,6 @@ MOVED = [
 @pytest.fixture(scope="module", params=MOVED)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def pipe(name: str) -> Any:
-    return tiny_families.FAMILIES[name]()
-
-
-@pytest.fixture(scope="module")
-def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
-    def drawn(prompt: Any = PROMPT, seed: int = 0, **options: Any) -> Tensor:
-        settings = {"num_inference_steps": 2, "output_type": "latent"} | SMALL[name] | options
-        return tiny_families.drawn(pipe, prompt, settings, seed)
-
-    return drawn
-
-
-@pytest.fixture(scope="module")
-def plain(draw: Callable[..., Tensor]) -> Tensor:
-    return draw()
 
 
 def methods_of(pipe: Any) -> list[str]:

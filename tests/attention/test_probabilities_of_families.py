@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from promises import PROMPT, held_before_during_after
+from promises import held_before_during_after
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +20,7 @@ from attnreg.methods.dense_diffusion import DenseDiffusion
 from attnreg.regulation.kinds import Moment
 from attnreg.regulation.reference import ReferenceRegulation
 
+STEPS = 3
 KINDS = {family.name: family.kinds for family in FAMILIES}
 WHOLE = [name for name in tiny_families.FAMILIES if "attention" in KINDS.get(name, ())]
 DENSE = DenseDiffusion(window=(0.0, 0.6), over_image_weight=1.0)
@@ -31,24 +32,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def pipe(name: str) -> Any:
-    return tiny_families.FAMILIES[name]()
-
-
-@pytest.fixture(scope="module")
-def draw(name: str, pipe: Any) -> Callable[[], Tensor]:
-    settings = {"num_inference_steps": 3, "output_type": "latent"} | tiny_families.SMALL[name]
-    return lambda: tiny_families.drawn(pipe, PROMPT, settings)
-
-
-@pytest.fixture(scope="module")
-def plain(draw: Callable[[], Tensor]) -> Tensor:
-    return draw()
-
-
 def test_the_picture_looks_at_itself_as_the_edit_says(
-    pipe: Any, draw: Callable[[], Tensor], monkeypatch: pytest.MonkeyPatch
+    pipe: Any, draw: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the prompts' rows, by the whole softmax under the layer's own mask; other rows to the bit."""
     original, calls = attending.Attending._over_image, list[str]()
@@ -80,6 +65,6 @@ def test_the_picture_looks_at_itself_as_the_edit_says(
 
 
 @pytest.mark.parametrize("edit", [DENSE, ReferenceRegulation(window=(0.0, 1.0))], ids=["boxes", "reference"])
-def test_before_during_after(pipe: Any, draw: Callable[[], Tensor], plain: Tensor, edit: Any) -> None:
+def test_before_during_after(pipe: Any, draw: Callable[..., Tensor], plain: Tensor, edit: Any) -> None:
     trace = held_before_during_after(pipe, draw, plain, edit)
     assert any(record.mass_before != record.mass_after for record in trace.records)

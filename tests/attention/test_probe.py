@@ -10,20 +10,20 @@ import diffusers
 import pytest
 import torch
 from PIL import Image
+from promises import OTHER, PROMPT, everything_in
 from torch import Tensor
 
 import tiny
-import tiny_families
 import tiny_transformers
 from attnreg import AttentionBalance, AttnregError, configure, regulate
 from attnreg.attention import families
 from attnreg.attention.families import FAMILIES, family_of
 from attnreg.recipe import read_recipe
 from attnreg.studio import Session, draw_again
-from test_families import SMALL, Noted, calls, everything_in  # noqa: F401  (a fixture)
+from test_families import Noted, calls  # noqa: F401  (a fixture)
+from tiny_families import EVERY, SMALL_OF_EVERY
 
-PROMPT = "a cat and a blue balloon"
-PIPELINES: dict[str, Callable[[], Any]] = {"Stable Diffusion": tiny.stable_diffusion, **tiny_families.FAMILIES}
+STEPS = 2
 NOT_PROBED = {
     "FLUX.2 klein KV": "which map 96 positions of the picture form, got nothing",
     "Bria": "got 3 values with a vector a token",
@@ -42,26 +42,11 @@ NOT_PROBED = {
     "PRX": "whose tokens fill columns of what its encode_prompt returns, got none",
 }
 """Families with an adapter of their own that a probe cannot read, and what it says: never that it has regulated."""
-OPTIONS = {"Stable Diffusion": {"height": 64, "width": 80, "guidance_scale": 5.0}} | SMALL
 
 
-@pytest.fixture(scope="module", params=[one for one in PIPELINES if one not in NOT_PROBED])
+@pytest.fixture(scope="module", params=[one for one in EVERY if one not in NOT_PROBED])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def pipe(name: str) -> Any:
-    return PIPELINES[name]()
-
-
-@pytest.fixture
-def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
-    def drawn(prompt: Any = PROMPT, **options: Any) -> Tensor:
-        settings = {"num_inference_steps": 2, "output_type": "latent"} | OPTIONS[name] | options
-        return tiny_families.drawn(pipe, prompt, settings)
-
-    return drawn
 
 
 def parts_of(noted: list[Noted]) -> list[Any]:
@@ -74,7 +59,7 @@ def parts_of(noted: list[Noted]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("prompts", [PROMPT, [PROMPT, "a dog with a car and a clock"]], ids=["one", "two"])
+@pytest.mark.parametrize("prompts", [PROMPT, [PROMPT, OTHER]], ids=["one", "two"])
 def test_it_finds_what_the_adapter_says(
     name: str,
     pipe: Any,
@@ -126,7 +111,7 @@ def test_it_costs_what_it_says(name: str, pipe: Any, draw: Callable[..., Tensor]
             apart = (
                 1
                 + (name == "FLUX.2 klein")
-                + (family_of(pipe)[0].negative is None and "negative_prompt" in OPTIONS[name])
+                + (family_of(pipe)[0].negative is None and "negative_prompt" in SMALL_OF_EVERY[name])
             )
             assert trace.probes[0].readings == 2 * asked * apart
             assert len(counted) - read == trace.probes[0].readings * read // apart
@@ -139,7 +124,7 @@ def test_it_costs_what_it_says(name: str, pipe: Any, draw: Callable[..., Tensor]
 
 @pytest.mark.parametrize("name", NOT_PROBED)
 def test_what_it_cannot_read_is_refused_in_a_line(name: str) -> None:
-    pipe = PIPELINES[name]()
+    pipe = EVERY[name]()
     pipe(prompt=PROMPT, **small(name))  # some keep something of their own from the first picture on
     objects = everything_in(pipe)
     with (
@@ -154,7 +139,7 @@ def test_what_it_cannot_read_is_refused_in_a_line(name: str) -> None:
 
 
 def small(name: str, **options: Any) -> dict[str, Any]:
-    return {"num_inference_steps": 2, "output_type": "latent"} | OPTIONS[name] | options
+    return {"num_inference_steps": 2, "output_type": "latent"} | SMALL_OF_EVERY[name] | options
 
 
 @pytest.mark.parametrize("method", ["best-start", "attend-and-excite", "prompt-weighting"])

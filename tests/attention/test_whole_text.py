@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from promises import IDLE, OTHER, PROMPT, everything_in, held_before_during_after
 from torch import Tensor
 
 import tiny
@@ -17,9 +18,9 @@ from attnreg import AttnregError, configure, regulate
 from attnreg.attention.families import FAMILIES, family_of
 from attnreg.methods.taca import Taca
 from materialised import hotter_text
-from test_families import SMALL, Noted, calls, everything_in  # noqa: F401  (a fixture)
+from test_families import Noted, calls  # noqa: F401  (a fixture)
 
-PROMPT = "a cat and a blue balloon"
+STEPS = 3
 TOGETHER = [family.name for family in FAMILIES if family.together]
 
 
@@ -28,34 +29,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def pipe(name: str) -> Any:
-    return tiny_families.FAMILIES[name]()
-
-
-@pytest.fixture
-def draw(name: str, pipe: Any) -> Callable[..., Tensor]:
-    def drawn(prompt: Any = PROMPT, **options: Any) -> Tensor:
-        settings = {"num_inference_steps": 3, "output_type": "latent"} | SMALL[name] | options
-        return tiny_families.drawn(pipe, prompt, settings)
-
-    return drawn
-
-
-def test_before_during_after(pipe: Any, draw: Callable[..., Tensor]) -> None:
-    before, objects = draw(), everything_in(pipe)
-    with regulate(pipe, config=Taca()) as trace:
-        during, again = draw(), draw()
-    assert torch.equal(before, draw())
-    assert objects == everything_in(pipe)
-    assert torch.equal(during, again)
-    assert not torch.allclose(before, during, rtol=0, atol=1e-6)
+def test_before_during_after(pipe: Any, draw: Callable[..., Tensor], plain: Tensor) -> None:
+    trace = held_before_during_after(pipe, draw, plain, Taca(), (*IDLE, {"factor": 1.0}))
     assert (trace.steps, trace.regulated_steps) == (3, 1), "the first of three"
     assert {record.layer for record in trace.records} == set(trace.layers)
     assert len(trace.records) == len(trace.layers), "one record a layer, however many heads"
-    for nothing in ({"strength": 0.0}, {"window": (0.5, 0.5)}, {"factor": 1.0}):
-        with regulate(pipe, config=Taca(**nothing)):
-            assert torch.equal(draw(), before)
 
 
 def test_whole_layers_are_those_of_its_definition(
@@ -96,16 +74,16 @@ def test_whole_layers_are_those_of_its_definition(
 def test_two_prompts(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
     """Each as alone, if it is so without, one with more targets; where nothing is to be heeded nothing is raised."""
     draw = partial(draw, **tiny_families.TOGETHER.get(name, {}))
-    prompts = [PROMPT, "a dog with a car and a clock"]  # copied below: a pipeline may write into the list
+    prompts = [PROMPT, OTHER]
     with regulate(pipe, [None, ["clock", "dog", "car"]], Taca()):
-        together = draw([*prompts])
+        together = draw(prompts)
     with regulate(pipe, config=Taca()):
         alone = draw()
-    plain = draw([*prompts])
+    plain = draw(prompts)
     if torch.allclose(plain[:1], draw(), rtol=1e-4, atol=1e-4):
         torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
     with regulate(pipe, [None, []], Taca()):
-        first = draw([*prompts])
+        first = draw(prompts)
     assert torch.equal(first[1], plain[1])
     assert not torch.allclose(first[0], plain[0], rtol=0, atol=1e-6)
 
