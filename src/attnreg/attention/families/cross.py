@@ -46,24 +46,14 @@ class HunyuanDiT(CrossTransformer):
 
 @dataclass(frozen=True)
 class LuminaNext(CrossTransformer):
-    """Time rises from noise to picture, and the prediction is the other way round."""
+    """Half of what it predicts is given to the scheduler, and three channels of it are guided."""
 
     layers: str = r"layers\.\d+\.attn2"
     kinds: frozenset[str] = WHOLE
     time_divisor: float = 1000.0
+    rises: bool = True
+    negated: bool = True
     conditions: tuple[str, ...] = ("encoder_hidden_states", "encoder_mask")
-
-    def told_time(self, time: Tensor, like: Any) -> Tensor:
-        """It rises."""
-        return 1 - time / self.time_divisor
-
-    def untold_time(self, told: float) -> float:
-        """The time step that falls."""
-        return (1 - told) * self.time_divisor
-
-    def own(self, predicted: Any, latents: Tensor) -> Tensor:
-        """The first half, the other way round."""
-        return -super().own(predicted, latents)
 
     def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
         """The first three channels of a latent alone."""

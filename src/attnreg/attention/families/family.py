@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,8 +14,6 @@ from attnreg.types import AttnregError, Grid, Queries
 LATENT = "latent"
 BY_SELF_ATTENTION = "latent by self-attention"
 """The latent, moved by what the picture gives to itself as well."""
-
-
 LOGITS = frozenset({"logits"})
 
 
@@ -102,6 +99,10 @@ class Family:
     """Of the latents: where a pipeline appends what is no latent, such as a mask, behind the latent's channels."""
     time_divisor: float = 1.0
     """What the scheduler's time step is divided by before the denoiser is told it."""
+    rises: bool = False
+    """Whether the time that the denoiser is told rises from noise to picture."""
+    negated: bool = False
+    """Whether the scheduler is given the other sign of what the denoiser predicts."""
     scale: str = ""
     """The variable of the pipeline's `__call__` that tells how strongly it guides; "": `pipe.guidance_scale` does."""
     conditions: tuple[str, ...] = ()
@@ -163,12 +164,14 @@ class Family:
 
     def told_time(self, time: Tensor, like: Any) -> Tensor:
         """A time step of the scheduler's as pipelines tell it to the denoiser, in the type of one that was told."""
+        if self.rises:
+            return 1 - time / self.time_divisor
         time = time.to(like.dtype) if isinstance(like, Tensor) else time
         return time if self.time_divisor == 1.0 else time / self.time_divisor
 
     def untold_time(self, told: float) -> float:
         """The scheduler's time step that the denoiser was told."""
-        return told * self.time_divisor
+        return (1 - told if self.rises else told) * self.time_divisor
 
     def stacked(self, latents: Any) -> Float[Tensor, row * latent]:
         """Latents as the denoiser is given them, or predicts them, in one tensor."""
@@ -181,7 +184,8 @@ class Family:
 
     def own(self, predicted: Any, latents: Float[Tensor, image * latent]) -> Float[Tensor, row * latent]:
         """The part of a prediction that the scheduler is given: some denoisers predict more."""
-        return self.stacked(predicted).narrow(self.channel_axis, 0, latents.shape[self.channel_axis])
+        mine = self.stacked(predicted).narrow(self.channel_axis, 0, latents.shape[self.channel_axis])
+        return -mine if self.negated else mine
 
     def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
         """What pipelines make of the predictions with and without the prompt; told: the variables of their call."""
@@ -268,12 +272,6 @@ class Family:
     def is_aside(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the denoiser is none of a step's own: it is left alone, and not counted."""
         return False
-
-
-def of_norm(guided: Tensor, prompted: Tensor) -> Tensor:
-    """A guided prediction whose last axis is as long as that of the prediction under the prompt."""
-    ratio: Tensor = torch.norm(prompted, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
-    return guided * ratio
 
 
 def _like(value: Any, other: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Real
 from torch import Tensor, nn
 
-from attnreg.attention.families.family import ASKED, BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind, of_norm
+from attnreg.attention.families.family import ASKED, BY_SELF_ATTENTION, EDITED, Family, Places, not_of_the_kind
 from attnreg.types import AttnregError, Grid
 
 JOINT = EDITED | {BY_SELF_ATTENTION}
@@ -169,6 +169,12 @@ class FluxOne(Flux):
     conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "txt_ids")
 
 
+def of_norm(guided: Tensor, prompted: Tensor) -> Tensor:
+    """A guided prediction whose last axis is as long as that of the prediction under the prompt."""
+    ratio: Tensor = torch.norm(prompted, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
+    return guided * ratio
+
+
 @dataclass(frozen=True)
 class QwenImage(Joint):
     """The latent is a sequence of patches whose height and width `img_shapes` tells; references come behind it."""
@@ -215,6 +221,8 @@ class ZImage(Joint):
     time: str = "t"
     kinds: frozenset[str] = JOINT_STARTED
     time_divisor: float = 1000.0
+    rises: bool = True
+    negated: bool = True
 
     def stacked(self, latents: Any) -> Tensor:
         """Each has an axis of frames, of which there is one."""
@@ -225,16 +233,12 @@ class ZImage(Joint):
         return list(latents.unsqueeze(2).unbind())
 
     def told_time(self, time: Tensor, like: Any) -> Tensor:
-        """It rises from noise to picture."""
+        """In the very order in which the pipeline computes it, to the bit."""
         return (self.time_divisor - time) / self.time_divisor
 
-    def untold_time(self, told: float) -> float:
-        """The time step that falls."""
-        return (1 - told) * self.time_divisor
-
     def own(self, predicted: Any, latents: Tensor) -> Tensor:
-        """It is predicted the other way round."""
-        return -super().own(predicted, latents).float()
+        """In float32, as the pipeline makes it."""
+        return super().own(predicted, latents).float()
 
     def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
         """A scale of 0 is none."""

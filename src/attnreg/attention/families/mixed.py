@@ -16,7 +16,6 @@ from attnreg.attention.families.family import (
     Places,
     TextColumns,
     not_of_the_kind,
-    of_norm,
 )
 from attnreg.attention.families.joint import (
     JOINT,
@@ -25,6 +24,7 @@ from attnreg.attention.families.joint import (
     QwenImage,
     asked_by_picture,
     beside_channels,
+    of_norm,
     patches,
 )
 from attnreg.types import Grid
@@ -109,19 +109,9 @@ class Lumina2(Joint):
     together: bool = False
     kinds: frozenset[str] = JOINT_STARTED
     time_divisor: float = 1000.0
+    rises: bool = True
+    negated: bool = True
     conditions: tuple[str, ...] = MASKED
-
-    def told_time(self, time: Tensor, like: Any) -> Tensor:
-        """It rises from noise to picture."""
-        return 1 - time / self.time_divisor
-
-    def untold_time(self, told: float) -> float:
-        """The time step that falls."""
-        return (1 - told) * self.time_divisor
-
-    def own(self, predicted: Any, latents: Tensor) -> Tensor:
-        """It is predicted the other way round."""
-        return -super().own(predicted, latents)
 
     def guided(self, prompted: Tensor, plain: Tensor, scale: float, told: Mapping[str, Any]) -> Tensor:
         """Rows of the picture keep the length that they have under the prompt, unless that is turned off."""
@@ -170,6 +160,7 @@ class HiDream(Joint):
     conditions: tuple[str, ...] = ("encoder_hidden_states_t5", "encoder_hidden_states_llama3", "pooled_embeds")
     time: str = "timesteps"
     pooled: str = "pooled_embeds"
+    negated: bool = True
 
     def picture(self, arguments: Mapping[str, Any], denoiser: nn.Module) -> tuple[Grid, int]:
         """The latent in patches; one that is not square is filled up to as many as the largest has."""
@@ -177,10 +168,6 @@ class HiDream(Joint):
         grid = patches(latent, denoiser)
         most: Any = denoiser.max_seq
         return grid, grid.pixels if latent.shape[-2] == latent.shape[-1] else int(most)
-
-    def own(self, predicted: Any, latents: Tensor) -> Tensor:
-        """It is predicted the other way round."""
-        return -super().own(predicted, latents)
 
     def tokens(self, arguments: Mapping[str, Any]) -> int:
         """T5's once and Llama's twice; in Llama's embeddings layers come first, then the batch."""
@@ -207,10 +194,7 @@ class Nucleus(QwenImage):
     """The picture alone asks; keys are its own and then the text's."""
 
     scale: str = ""
-
-    def own(self, predicted: Any, latents: Tensor) -> Tensor:
-        """It is predicted the other way round."""
-        return -super().own(predicted, latents)
+    negated: bool = True
 
     def places(self, layer: str, arguments: Mapping[str, Any], denoiser: nn.Module, queries: int, keys: int) -> Places:
         """All queries; the text comes last among the keys."""
