@@ -232,7 +232,7 @@ def test_methods_that_encode_texts_of_their_own_are_refused_and_auto_balances(me
     options = MODELS["UNet"][1] | {"num_inference_steps": 2, "output_type": "latent"}
     embeddings = own(pipe, options)
     with (
-        pytest.raises(AttnregError, match="in another way; pass prompt as text, or choose attention-balance"),
+        pytest.raises(AttnregError, match="in another way; pass prompt alone, as text, or choose attention-balance"),
         regulate(pipe, config=configure(method), prompt=PROMPT),
     ):
         draw(pipe, options, **embeddings)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tiny
 import tiny_transformers
-from attnreg import AttentionBalance, regulate
+from attnreg import AttentionBalance, AttnregError, configure, regulate
 from attnreg.regulation.best_start import BestStart
 
 PROMPT = "a cat and a blue balloon"
@@ -91,6 +91,37 @@ def test_embedded_guidance_is_told_whatever_is_asked_beside_the_pipeline() -> No
         assert trace.starts
         assert {guidance for _, guidance in told} == {4.5}
         assert len(told) > 3
+
+
+def test_clip_may_read_another_prompt_than_t5() -> None:
+    """FLUX.1: the words that fill columns are those of `prompt_2`, of which nothing else is read."""
+    pipe = tiny_transformers.flux()
+
+    def drawn(prompt: Any, **options: Any) -> Any:
+        return pipe(prompt, generator=torch.Generator().manual_seed(0), **SIZED, **options).images
+
+    plain = drawn("a photo", prompt_2=PROMPT)
+    assert not torch.equal(plain, drawn(PROMPT))
+    with regulate(pipe, config=AttentionBalance()) as alone:
+        drawn(PROMPT)
+    with regulate(pipe, config=AttentionBalance()) as trace:
+        assert not torch.equal(drawn("a photo", prompt_2=PROMPT), plain)
+    assert trace.targets == alone.targets
+    assert torch.equal(drawn("a photo", prompt_2=PROMPT), plain)
+    with pytest.raises(AttnregError, match="photo"), regulate(pipe, ["photo"]):
+        drawn("a photo", prompt_2=PROMPT)
+    with regulate(pipe) as trace:
+        drawn("a photo", prompt_2=PROMPT)
+    (decision,) = trace.decisions
+    assert decision.method == "attention-balance"
+    assert decision.reason == "with a prompt_2 that differs from prompt, other texts would not be encoded alike"
+    for method in ("best-start", "prompt-weighting", "composable-diffusion"):
+        wrong = pytest.raises(AttnregError, match="got a prompt_2 that differs from prompt, beside which")
+        with wrong, regulate(pipe, config=configure(method)):
+            drawn("a photo", prompt_2=PROMPT)
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        drawn(PROMPT, prompt_2=PROMPT)
+    assert trace.starts
 
 
 def test_skip_layer_guidance_is_no_step_of_its_own() -> None:

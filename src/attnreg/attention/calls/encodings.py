@@ -167,7 +167,8 @@ class Encodings:
             assert words is not None
             each = len(texts.prompts) // len(words)
             encode = TextEncoder(self.pipe, self.family, original, given)
-            made = prepare(self.edits, texts.prompts[::each], words, encode, own=prompts is not None)
+            apart = "prompt_embeds made elsewhere" if prompts is None else self.family.told_apart(given)
+            made = prepare(self.edits, texts.prompts[::each], words, encode, apart=apart)
             encoding = Encoding(texts, made.repeated(each), each, result, unheeded=tuple(unheeded))
         self.known.append(encoding)
         return result, encoding

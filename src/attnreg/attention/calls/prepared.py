@@ -50,10 +50,7 @@ class Prepared:
         )
 
 
-ELSEWHERE = "its embeddings were made elsewhere, and other texts would not be encoded alike"
-
-
-def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEncoder, *, own: bool = True) -> Prepared:
+def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEncoder, *, apart: str = "") -> Prepared:
     """What the edits make of the prompts, given what each became `(token, channel)`.
 
     Args:
@@ -61,19 +58,19 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         embeddings: of every prompt.
         words: of every prompt; `None` where nothing is to be heeded.
         encode: encodes other texts as the pipeline does.
-        own: whether the embeddings are what the pipeline encoded.
+        apart: what the embeddings were made of beside the prompt, in words; "" if of the prompt alone.
 
     Raises:
-        AttnregError: if an edit needs other texts beside embeddings that were made elsewhere.
+        AttnregError: if an edit needs other texts beside embeddings that were made of more than the prompt.
     """
-    if not own:
+    if apart:
         asking = edits.latent if "text" in edits.asked else None
         start = None if edits.auto else edits.start
         needy = [edit for edit in (edits.embedding, edits.prediction, start, asking) if edit]
         if any(edit.strength for edit in needy):
             raise AttnregError(
-                f"expected a prompt as text, got prompt_embeds, beside which {type(needy[0]).__name__} would encode "
-                "texts of its own in another way; pass prompt as text, or choose attention-balance"
+                f"expected a prompt as text, got {apart}, beside which {type(needy[0]).__name__} would encode "
+                "texts of its own in another way; pass prompt alone, as text, or choose attention-balance"
             )
     embedding, prediction, start = edits.embedding, edits.prediction, edits.start
     predicts = prediction is not None and prediction.strength
@@ -93,8 +90,8 @@ def prepare(edits: Edits, embeddings: Embeddings, words: Words, encode: TextEnco
         if prediction is not None and predicts:
             made.phrases[number] = [encode(text) for text in prediction.phrases(one)]
         if start is not None and start.strength:
-            if not own:
-                made.unread[number] = ELSEWHERE
+            if apart:
+                made.unread[number] = f"with {apart}, other texts would not be encoded alike"
             elif edits.auto:
                 made.unread[number] = _unread(edits.auto, one, encode)
             if not made.unread[number]:

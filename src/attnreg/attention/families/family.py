@@ -234,6 +234,10 @@ class Family:
         """The arguments of `encode_prompt`, the user's prompts under the name `prompt`."""
         return given
 
+    def told_apart(self, given: Mapping[str, Any]) -> str:
+        """What a text encoder without columns is to read in the prompt's place, in words; "" if it reads the same."""
+        return ""
+
     def is_first_part(self, given: Mapping[str, Any]) -> bool:
         """Whether a call of `encode_prompt` makes the first columns alone, and the next call those behind them."""
         return False

@@ -168,6 +168,16 @@ class FluxOne(Flux):
     scale: str = "true_cfg_scale"
     conditions: tuple[str, ...] = ("encoder_hidden_states", "pooled_projections", "txt_ids")
 
+    def given(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """T5, whose tokens are the columns, reads `prompt_2` if there is one."""
+        second = given.get("prompt_2")
+        return given if second is None else {**given, "prompt": second, "prompt_2": None}
+
+    def told_apart(self, given: Mapping[str, Any]) -> str:
+        """CLIP may read another prompt than T5."""
+        first, second = given.get("prompt"), given.get("prompt_2")
+        return "" if second is None or second in (first, [first]) else "a prompt_2 that differs from prompt"
+
 
 def of_norm(guided: Tensor, prompted: Tensor) -> Tensor:
     """A guided prediction whose last axis is as long as that of the prediction under the prompt."""
