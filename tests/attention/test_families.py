@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import attention_backend
 from promises import PROMPT, everything_in, held_before_during_after, held_of_two_prompts
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -395,17 +397,25 @@ def test_what_does_not_work_there_is_refused_in_a_line(
         regulate(pipe, config=configure(method)).__enter__()
 
 
-def test_another_backend_is_set_aside_while_a_layer_is_edited() -> None:
-    """Flex attention never calls the function that is caught; it is what the layers have again afterwards."""
+@pytest.mark.parametrize("everywhere", [False, True], ids=["of its layers", "of the process"])
+def test_another_backend_is_set_aside_while_a_layer_is_edited(everywhere: bool) -> None:
+    """Flex attention never calls the function that is caught; it is what the layers have again afterwards.
+
+    It may be chosen for the layers, or for all models of the process, as `DIFFUSERS_ATTN_BACKEND` does.
+    """
     pipe = tiny_transformers.flux()
     processors = [module.processor for module in pipe.transformer.modules() if hasattr(module, "processor")]
+    own = None if everywhere else "flex"
     for processor in processors:
-        processor._attention_backend = "flex"
+        processor._attention_backend = own
     options = {"num_inference_steps": 2, "output_type": "latent", "height": 32, "width": 32, "max_sequence_length": 16}
-    with regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace:
+    with (
+        attention_backend("flex") if everywhere else nullcontext(),
+        regulate(pipe, config=AttentionBalance(window=(0.0, 1.0))) as trace,
+    ):
         pipe(PROMPT, generator=torch.Generator().manual_seed(0), **options)
     assert {record.layer for record in trace.records} == set(trace.layers)
-    assert [processor._attention_backend for processor in processors] == ["flex"] * len(processors)
+    assert [processor._attention_backend for processor in processors] == [own] * len(processors)
 
 
 @pytest.fixture(scope="module")
