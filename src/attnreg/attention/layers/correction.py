@@ -176,8 +176,8 @@ def _seen(
 def _glimpsed(
     part: Part, query: Tensor, key: Tensor, log_sum: Float[Tensor, "batch head query"], factor: float
 ) -> Float[Tensor, "image column pixel"]:
-    """How a part's queries attend to its columns, mean over heads: `_seen` in few operations, since watching is often
-    all that a layer is asked for."""
+    """How a part's queries attend to its columns, mean over heads: `_seen` without what only an edit needs, and
+    summed in the order in which the pixels lie in memory."""
     exact = torch.promote_types(query.dtype, torch.float32)
     found = []
     for image, row in enumerate(part.rows):
@@ -187,7 +187,7 @@ def _glimpsed(
         chosen = _chosen(key[row], part.columns, image).to(exact)
         of_row = of_row.unsqueeze(-2).to(exact)
         relative = torch.baddbmm(of_row, chosen, of_image.mT.to(exact), beta=-1, alpha=factor)
-        found.append(relative.exp_().sum(0).div_(query.shape[1]))
+        found.append(relative.exp_().mean(0))
     return _stacked(found)
 
 
