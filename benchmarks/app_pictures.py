@@ -17,8 +17,6 @@ from PIL import Image
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures"
 SHOTS = ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark"))
-COLOURS = 128
-"""Of a screenshot that is kept: a palette makes it small."""
 
 
 def main() -> None:
@@ -65,7 +63,7 @@ def _shoot(browser: Any, address: str, width: int, scheme: str) -> None:
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     path = OUT / f"app-{width}-{scheme}.png"
-    shot.quantize(COLOURS).save(path, optimize=True)
+    shot.save(path, optimize=True)  # a palette would be smaller, and would show the scale of colours in a few bands
     print(path, f"{path.stat().st_size >> 10} KiB")
     context.close()
 

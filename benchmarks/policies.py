@@ -94,7 +94,7 @@ def outcome(edit: BestStart, pictures: Iterable[Picture]) -> Outcome:
             walked[number] = last = starts[number].last
             return starts[number].read[last] * starts[number].told[last]
 
-        scores = edit.tried(told, score)
+        scores = [one or 0.0 for one in edit.tried(told, score)]
         best = max(range(len(scores)), key=scores.__getitem__)
         passes += sum(starts[number].texts for number, depth in walked.items() if depth == last)
         passes += GUIDED * sum(depth for number, depth in walked.items() if number != best)

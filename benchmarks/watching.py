@@ -1,7 +1,8 @@
 """What watching adds to a picture of the bundled model: `python -m benchmarks.watching`, each method watched and not.
 
 Both are drawn in one process, in turns, and compared in pairs by the processor time of the process, of which other
-work on the machine takes no part; one thread.
+work on the machine takes no part; one thread. What is launched is counted once, which no other work disturbs:
+`--rounds 0` counts alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from attnreg.models.about import POCKET, POCKET_NAME, about
 from attnreg.models.load import load_pipeline
 from attnreg.sampling import configure, generate
+from benchmarks.cost import CountOperations
 
 PROMPT = "a frog and a blue crown"
 METHODS = ("none", "auto", "attention-balance", "attention-regulation")
@@ -27,6 +29,13 @@ def seconds(pipe: Any, method: str, seed: int, maps: bool, options: dict[str, An
     began = time.process_time()
     generate(pipe, PROMPT, configure(method), seed=seed, maps=maps, **options)
     return time.process_time() - began
+
+
+def launched(pipe: Any, method: str, maps: bool, options: dict[str, Any]) -> int:
+    """Operations of one picture."""
+    with CountOperations() as counter:
+        seconds(pipe, method, 0, maps, options)
+    return int(counter.count)
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:
@@ -54,10 +63,12 @@ def main() -> None:
             order = (True, False) if seed % 2 else (False, True)
             taken = {maps: seconds(pipe, name, seed, maps, options) for maps in order}
             ratios[name].append(taken[True] / taken[False])
-    print("| method | time, watched / not | pairs |\n| --- | --- | --- |")
+    print("| method | operations | more if watched | time, watched / not | pairs |\n| --- | --- | --- | --- | --- |")
     for name, found in ratios.items():
-        low, high = interval(found)
-        print(f"| {name} | {statistics.median(found):.3f} ({low:.3f} to {high:.3f}) | {len(found)} |")
+        plain, watched = (launched(pipe, name, maps, options) for maps in (False, True))
+        low, high = interval(found) if found else (0.0, 0.0)
+        ratio = f"{statistics.median(found):.3f} ({low:.3f} to {high:.3f})" if found else ""
+        print(f"| {name} | {plain:,} | {watched - plain:+,} | {ratio} | {len(found)} |")
 
 
 if __name__ == "__main__":

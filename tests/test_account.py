@@ -48,6 +48,18 @@ def sample(*starts: StartRecord, steps: int = 1) -> Sample:
             ('"bird" not clearly read', "no better noise found"),
         ),
         (
+            StartRecord(0, (0.52, 0.0, 0.0, 4.01), 3, doubted="bird", given_up=(1, 2), given_up_after=3),
+            'the model does not clearly read "bird" in what this seed leads to; begun from another noise '
+            "(number 4 of 4 tried, score 0.52 -> 4.01; 2 given up after 3 passes)",
+            ('"bird" not clearly read', "begun from another noise"),
+        ),
+        (
+            StartRecord(0, (0.52, 0.3, 0.0), 0, doubted="bird", given_up=(2,), given_up_after=1),
+            'the model does not clearly read "bird" in what this seed leads to, nor more clearly in 2 others; '
+            "its own noise is kept (score 0.52; 1 given up after 1 pass)",
+            ('"bird" not clearly read', "no better noise found"),
+        ),
+        (
             StartRecord(0, (0.52, 0.8), 1),
             "the model does not clearly read some target in what this seed leads to; begun from another noise "
             "(number 2 of 2 tried, score 0.52 -> 0.80)",
@@ -58,6 +70,11 @@ def sample(*starts: StartRecord, steps: int = 1) -> Sample:
 def test_a_start(record: StartRecord, line: str, below: tuple[str, str]) -> None:
     assert account(sample(record)) == line
     assert marks(sample(record)) == below
+
+
+def test_what_came_of_a_noise() -> None:
+    record = StartRecord(0, (0.52, 0.0, 0.0), 0, given_up=(2,), given_up_after=3)
+    assert [record.told(number) for number in range(3)] == ["0.52", "0.00", "given up after 3 passes"]
 
 
 def test_other_methods() -> None:

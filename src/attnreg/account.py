@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnreg.trace import Sample, Trace
-from attnreg.types import StartRecord
+from attnreg.types import StartRecord, given_up_text
 
 
 def account(sample: Sample) -> str:
@@ -50,11 +50,15 @@ def _of_start(record: StartRecord) -> str:
     doubted = f"the model does not clearly read {_named(record)} in what this seed leads to"
     if record.chosen:
         return (
-            f"{doubted}; begun from another noise "
-            f"(number {record.chosen + 1} of {tried} tried, score {given:.2f} -> {record.scores[record.chosen]:.2f})"
+            f"{doubted}; begun from another noise (number {record.chosen + 1} of {tried} tried, "
+            f"score {given:.2f} -> {record.scores[record.chosen]:.2f}{_of_given_up(record)})"
         )
     others = f", nor more clearly in {tried - 1} others" if tried > 1 else ", and no other noise is tried"
-    return f"{doubted}{others}; its own noise is kept (score {given:.2f})"
+    return f"{doubted}{others}; its own noise is kept (score {given:.2f}{_of_given_up(record)})"
+
+
+def _of_given_up(record: StartRecord) -> str:
+    return f"; {len(record.given_up)} {given_up_text(record.given_up_after)}" if record.given_up else ""
 
 
 def _named(record: StartRecord) -> str:

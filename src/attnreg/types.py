@@ -111,13 +111,30 @@ class StartRecord:
     image: int
     scores: tuple[float, ...]
     """Of every start that was tried, the given one first; the higher, the more likely it shows every target. 0 of one
-    that was given up before its picture was read."""
+    that was given up before its picture was read: see `told`."""
     chosen: int
     """Which of them it was drawn from: 0 is the given one."""
     spared: bool = False
     """Whether the given one needed no help, so that the image was left to the model, by all other edits as well."""
     doubted: str = ""
     """The target that was read least clearly in what the given one leads to, if others were tried and it is known."""
+    given_up: tuple[int, ...] = ()
+    """Which of them were given up before their pictures were read."""
+    given_up_after: int = 0
+    """After how many passes of the denoiser."""
+
+    def told(self, number: int) -> str:
+        """What came of one of them, for readers: its score, or where there is none, that it was given up."""
+        return given_up_text(self.given_up_after) if number in self.given_up else f"{self.scores[number]:.2f}"
+
+
+def given_up_text(passes: int) -> str:
+    """What is said of an initial noise that was given up, and so has no score.
+
+    Args:
+        passes: of the denoiser, until then; 0 if that is not known.
+    """
+    return f"given up after {passes} pass{'' if passes == 1 else 'es'}" if passes else "given up early"
 
 
 @dataclass(frozen=True)

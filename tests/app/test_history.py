@@ -40,7 +40,7 @@ def test_a_drawing_is_found_again_from_its_pictures(history: History) -> None:
     assert [one.recipe for one in again.pictures(name)] == [plain, RECIPE]
     assert of_one(again.pictures(name)) == RECIPE
     told = again.happened(name)[3]
-    assert (told.scores, told.chosen, told.seconds) == ((0.5, 2.5), 1, 1.5)
+    assert (told.noises, told.chosen, told.seconds) == (("0.50", "2.50"), 1, 1.5)
     assert "begun from another noise" in told.account
     assert "bird" in told.before
 
@@ -55,9 +55,15 @@ def test_what_happened_may_be_gone(history: History, content: str) -> None:
 
 
 def test_what_is_no_number_is_no_score() -> None:
-    told = Happened.of(sample()).told() | {"scores": [True]}
-    with pytest.raises(AttnregError, match="expected what happened"):
-        Happened.read(told)
+    told = Happened.of(sample()).told()
+    old = {name: value for name, value in told.items() if name != "noises"}
+    for wrong in ({"noises": [7]}, {"noises": 7}, {"chosen": True}):
+        with pytest.raises(AttnregError, match="expected what happened"):
+            Happened.read(told | wrong)
+    for scores in ([True], ["1"], 7):
+        with pytest.raises(AttnregError, match="expected what happened"):
+            Happened.read(old | {"scores": scores})
+    assert Happened.read(old | {"scores": [0, 0.0, 2.5]}).noises == ("0.00", "given up early", "2.50")
     whole = json.loads(json.dumps(Happened.of(sample()).told()))
     assert Happened.read(whole) == Happened.of(sample())
 

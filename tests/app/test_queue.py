@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from attnreg.app import bounds
@@ -19,6 +20,7 @@ from attnreg.app.queue import DONE, DRAWING, FAILED, STOPPED, WAITING, Job, Queu
 from attnreg.errors import AttnregError
 from attnreg.recipe import Recipe
 from attnreg.trace import Sample, Trace
+from attnreg.types import Grid, Target
 from attnreg.watching import Progress
 
 RECIPE = Recipe(prompt="a bird", seed=0, model="m", method="auto")
@@ -32,6 +34,14 @@ class Sitting:
     def __init__(self, gate: threading.Semaphore, error: Exception | None = None) -> None:
         self.gate, self.error, self.passes = gate, error, 0
 
+    def trace(self, method: str) -> Trace:
+        """One map, which is stronger with the method."""
+        trace = Trace(("a",), keeps_maps=True)
+        trace.begin([(Target("bird", (2,)),)], images_per_prompt=1)
+        trace.steps = 1
+        trace.note_maps(0, "a", [0], Grid(2, 2), torch.full((1, 1, 4), 0.1 if method == "none" else 0.2))
+        return trace
+
     def pictures(
         self, seed: int, *, beside_unmodified: bool, watch: Any, maps: bool
     ) -> Iterator[tuple[Sample, Recipe]]:
@@ -42,7 +52,7 @@ class Sitting:
                 self.passes += 1
                 if self.error:
                     raise self.error
-            sample = Sample("a bird", seed, Image.new("RGB", (8, 8)), Trace(), 0.1)
+            sample = Sample("a bird", seed, Image.new("RGB", (8, 8)), self.trace(method), 0.1)
             yield sample, Recipe(**(vars(RECIPE) | {"seed": seed, "method": method}))
 
 
@@ -95,7 +105,8 @@ def test_they_are_drawn_in_turn(ask: Any, line: Queue, gate: threading.Semaphore
     until(lambda: jobs[0].state == DONE and jobs[1].state == DRAWING)
     assert jobs[2].state == WAITING
     assert two.passes == 0
-    assert jobs[0].files == {0: {"unmodified": "seed0-none.png", "regulated": "seed0-auto.png"}}
+    files = {"unmodified": "seed0-none.png", "regulated": "seed0-auto.png"}
+    assert jobs[0].files == {0: files | {f"{kind}_maps": files[kind].replace("0", "0-maps") for kind in files}}
     assert set(jobs[0].happened) == {0}
     gate.release(12)
     until(lambda: jobs[2].state == DONE)
@@ -114,6 +125,34 @@ def test_stopping_waits_for_no_more_than_the_pass_in_hand(ask: Any, line: Queue,
     assert sitting.passes <= 8
     assert list(job.files) == [0], "what was done before is kept"
     assert line.history.drawings(9) == [job.drawing]
+
+
+def test_the_maps_of_a_seed_are_kept_with_one_scale(
+    ask: Any, line: Queue, gate: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once both pictures are there; of one that was stopped between them, of the picture that is there."""
+    shared: list[tuple[str, bool]] = []
+    add = line.history.add_maps
+
+    def noting(drawing: str, sample: Sample, recipe: Recipe, beside: Sample | None = None) -> str:
+        shared.append((recipe.method, beside is not None and beside.trace is not sample.trace))
+        return add(drawing, sample, recipe, beside)
+
+    monkeypatch.setattr(line.history, "add_maps", noting)
+    whole = ask(Sitting(gate))
+    gate.release(6)
+    until(lambda: whole.state == DONE)
+    assert shared == [("none", True), ("auto", True)]
+    assert set(whole.files[0]) == {"unmodified", "regulated", "unmodified_maps", "regulated_maps"}
+    shared.clear()
+    half = ask(Sitting(gate))
+    gate.release(3)
+    until(lambda: 0 in half.files)
+    line.stop(half)
+    gate.release(1)
+    until(lambda: half.state == STOPPED)
+    assert shared == [("none", False)]
+    assert set(half.files[0]) == {"unmodified", "unmodified_maps"}
 
 
 def test_what_waits_is_stopped_at_once(ask: Any, line: Queue, gate: threading.Semaphore) -> None:

@@ -57,7 +57,7 @@ def test_what_was_tried_is_told(served: Served) -> None:
     told = served.drawn(prompt=example["prompt"], seeds="3", steps="")
     (one,) = told["drawing"]["seeds"]
     assert one["happened"]["chosen"] > 0
-    assert len(one["happened"]["scores"]) > one["happened"]["chosen"]
+    assert len(one["happened"]["noises"]) > one["happened"]["chosen"]
     assert "bird" in one["happened"]["before"]
     assert one["happened"]["after"] == "begun from another noise"
     assert one["happened"]["why"].startswith("best-start, since")

@@ -246,6 +246,8 @@ def test_of_a_group_the_one_that_is_most_promising_early_is_read(
     made = BestStart(starts=7, group=group, enough=1.1, good=good).choose(latent, model.follow, PAIR)
     assert (made.number, model.read) == (chosen, read)
     assert made.scores == pytest.approx(scores, rel=1e-3)
+    assert made.given_up == tuple(number for number in range(len(scores)) if number not in read)
+    assert made.given_up_after == 3
     assert len(model.starts) == len(scores)
 
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from attnreg import AttnregError
+from attnreg.plot.explained import LINE, MARGIN, SIDE
+from attnreg.plot.heat import heat_of
 from attnreg.trace import Seen, Trace
 from attnreg.trace.neglect import MIDDLE, NEGLECTED, STEEPNESS, clarity, neglect
 from attnreg.types import Grid, Target
@@ -126,3 +128,22 @@ def test_a_plot_has_both_sides_where_attention_was_edited() -> None:
     assert tall[0].width == tall[1].width < one.width, "a column, whatever the number of steps"
     with pytest.raises(AttnregError, match="keeps maps"):
         Trace(("a",)).plot()
+
+
+def test_figures_that_stand_beside_one_another_have_one_scale() -> None:
+    def even(value: float) -> Trace:
+        trace = Trace(("a",), keeps_maps=True)
+        trace.begin([(Target("frog", (2,)),)], images_per_prompt=1)
+        trace.steps = 1
+        trace.note_maps(0, "a", [0], Grid(2, 2), torch.full((1, 1, 4), value))
+        return trace
+
+    faint, strong = even(0.1), even(0.2)
+    place = MARGIN + SIDE // 2, MARGIN + LINE + 32 + SIDE // 2  # in the middle of the only map
+
+    def colour(trace: Trace, beside: Trace | None) -> Any:
+        return trace.plot(tall=True, beside=beside).getpixel(place)[:3]
+
+    assert colour(faint, None) == colour(strong, None) == heat_of(1)
+    assert colour(strong, faint) == heat_of(1)
+    assert colour(faint, strong) == pytest.approx(heat_of(0.5), abs=2)

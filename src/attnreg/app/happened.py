@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnreg.account import account, marks
 from attnreg.trace import Sample
-from attnreg.types import AttnregError
+from attnreg.types import AttnregError, given_up_text
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Happened:
     """The mark below the regulated one, such as "begun from another noise"."""
     why: str = ""
     """Which method acted and why, where that was left to the run."""
-    scores: tuple[float, ...] = ()
-    """Of every initial noise that was tried, the given one first."""
+    noises: tuple[str, ...] = ()
+    """What came of every initial noise that was tried, the given one first: its score, or that it was given up."""
     chosen: int = 0
     """Which of them was drawn from."""
     seconds: float = 0.0
@@ -39,7 +40,7 @@ class Happened:
             before=before,
             after=after,
             why=str(trace.decisions[0]) if trace.decisions else "",
-            scores=start.scores if start else (),
+            noises=tuple(map(start.told, range(len(start.scores)))) if start else (),
             chosen=start.chosen if start else 0,
             seconds=round(sample.seconds, 3),
         )
@@ -49,11 +50,13 @@ class Happened:
         """What `told` wrote. Raises `AttnregError` if it is something else."""
         try:
             texts = {name: value[name] for name in ("account", "before", "after", "why")}
-            scores, chosen, seconds = tuple(value["scores"]), value["chosen"], value["seconds"]
-            numbers = (*scores, chosen, seconds)
-            if not all(isinstance(text, str) for text in texts.values()) or not all(map(_is_number, numbers)):
+            chosen, seconds = value["chosen"], value["seconds"]
+            noises = tuple(value["noises"]) if "noises" in value else _of_scores(value["scores"])
+            if not all(isinstance(text, str) for text in (*texts.values(), *noises)) or not all(
+                map(_is_number, (chosen, seconds))
+            ):
                 raise TypeError("of other types")
-            return Happened(**texts, scores=scores, chosen=int(chosen), seconds=seconds)
+            return Happened(**texts, noises=noises, chosen=int(chosen), seconds=seconds)
         except (KeyError, TypeError) as error:
             raise AttnregError(
                 f"expected what happened while a picture was drawn, got something else: {error}"
@@ -62,6 +65,13 @@ class Happened:
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
+
+
+def _of_scores(scores: Sequence[float]) -> tuple[str, ...]:
+    """The same from a file of version 1, whose score of a noise that was given up is 0."""
+    if not all(map(_is_number, scores)):
+        raise TypeError("of other types")
+    return tuple(f"{score:.2f}" if score or not at else given_up_text(0) for at, score in enumerate(scores))
 
 
 def _is_number(value: object) -> bool:

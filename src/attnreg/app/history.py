@@ -57,10 +57,13 @@ class History:
         save_pictures(self._folder(drawing), [(name, sample.picture, recipe)])
         return name
 
-    def add_maps(self, drawing: str, sample: Sample, recipe: Recipe) -> str:
-        """Save where the model looked for each word, over the steps; the file's name, empty if nothing was watched."""
+    def add_maps(self, drawing: str, sample: Sample, recipe: Recipe, beside: Sample | None = None) -> str:
+        """Save where the model looked for each word, over the steps; the file's name, empty if nothing was watched.
+
+        beside: the other picture of the seed, whose figure has the same scales.
+        """
         try:
-            figure = sample.trace.plot(sample.picture, tall=True)
+            figure = sample.trace.plot(sample.picture, tall=True, beside=beside.trace if beside else None)
         except AttnregError:  # of a prompt that names nothing
             return ""
         name, png = f"seed{recipe.seed}-maps-{slug(recipe.method)}.png", io.BytesIO()

@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from attnreg.app import bounds
@@ -14,7 +14,9 @@ from attnreg.app.happened import Happened
 from attnreg.app.history import History, maps_of
 from attnreg.app.order import Order, sentence
 from attnreg.errors import AttnregError
+from attnreg.recipe import Recipe
 from attnreg.records import UNMODIFIED
+from attnreg.trace import Sample
 from attnreg.watching import Progress
 
 WAITING, DRAWING, DONE, STOPPED, FAILED = "waiting", "drawing", "done", "stopped", "failed"
@@ -48,6 +50,10 @@ class Job:
     """By seed, names of files by kind: "unmodified", "regulated"."""
     happened: dict[int, Happened] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, files: dict[str, str]) -> None:
+        """Tell of files of the seed in hand, by kind. A new dictionary each time: other threads tell pages of them."""
+        self.files = self.files | {self.seed: self.files.get(self.seed, {}) | files}
 
     def watch(self, progress: Progress) -> None:
         """Told by the library before every pass of the denoiser; raises `StoppedError`."""
@@ -139,6 +145,25 @@ class Queue:
                 job.state = DRAWING
             job.state = self._drawn(job)
 
+    def _keep(self, job: Job, sample: Sample, recipe: Recipe) -> None:
+        """Save a picture, and what happened."""
+        kind = "unmodified" if recipe.method == UNMODIFIED else "regulated"
+        job.add({kind: self.history.add(job.drawing, sample, recipe)})
+        if kind == "regulated":
+            job.happened = job.happened | {job.seed: Happened.of(sample)}
+            self.history.tell(job.drawing, job.happened)
+        job.regulated, job.progress = True, NOT_BEGUN
+
+    def _keep_maps(self, job: Job, drawn: Sequence[tuple[Sample, Recipe]]) -> None:
+        """Save the figures of a seed's pictures; of one that was stopped, of those that are there."""
+        figures: dict[str, str] = {}
+        for number, (sample, recipe) in enumerate(drawn):
+            beside = drawn[1 - number][0] if len(drawn) > 1 else None
+            if figure := self.history.add_maps(job.drawing, sample, recipe, beside):
+                figures[maps_of(recipe.method)] = figure
+        if figures:
+            job.add(figures)
+
     def _drawn(self, job: Job) -> str:
         """Draw everything of one; how it ended."""
         try:
@@ -146,17 +171,13 @@ class Queue:
             for seed in job.order.seeds:
                 job.seed, job.regulated = seed, session.edit is None
                 job.progress = NOT_BEGUN
-                for sample, recipe in session.pictures(seed, beside_unmodified=True, watch=job.watch, maps=True):
-                    kind = "unmodified" if recipe.method == UNMODIFIED else "regulated"
-                    made = {kind: self.history.add(job.drawing, sample, recipe)}
-                    if figure := self.history.add_maps(job.drawing, sample, recipe):
-                        made[maps_of(recipe.method)] = figure
-                    if kind == "regulated":
-                        job.happened = job.happened | {seed: Happened.of(sample)}
-                        self.history.tell(job.drawing, job.happened)
-                    # Anew each time: pages are told of them by other threads.
-                    job.files = job.files | {seed: job.files.get(seed, {}) | made}
-                    job.regulated, job.progress = True, NOT_BEGUN
+                drawn: list[tuple[Sample, Recipe]] = []
+                try:
+                    for sample, recipe in session.pictures(seed, beside_unmodified=True, watch=job.watch, maps=True):
+                        drawn.append((sample, recipe))
+                        self._keep(job, sample, recipe)
+                finally:  # once both are there, for their figures have one scale
+                    self._keep_maps(job, drawn)
             return DONE
         except StoppedError:
             return STOPPED

@@ -9,7 +9,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from attnreg.regulation.columns import ColumnAttention
+from attnreg.regulation.columns import ColumnAttention, Columns
 from attnreg.regulation.edit import PromptColumns
 from attnreg.regulation.grouping import membership
 from attnreg.types import Probabilities
@@ -35,5 +35,11 @@ def column_maps(
     probabilities = attention.probabilities
     if gains is not None:
         probabilities = (probabilities + gains) / (1 + gains.sum(-1, keepdim=True))
-    per_column = reduce(probabilities.float(), "image head pixel column -> image pixel column", "mean")
-    return (per_column @ attention.columns.members.float()).mT
+    return of_targets(
+        attention.columns, reduce(probabilities.mT.float(), "image head column pixel -> image column pixel", "mean")
+    )
+
+
+def of_targets(columns: Columns, by_column: Float[Tensor, "image column pixel"]) -> Float[Tensor, "image target pixel"]:
+    """The maps of targets, from those of their columns; the pixels lie side by side, which is quick to sum."""
+    return by_column if columns.alone else columns.members.mT.to(by_column.dtype) @ by_column

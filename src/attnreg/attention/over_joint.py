@@ -11,8 +11,8 @@ from torch import Tensor
 
 from attnreg.attention.families.family import Places
 from attnreg.attention.layers.catch import scaled_logits
-from attnreg.attention.layers.correction import attend_noting
 from attnreg.attention.layers.kernels import mask_of, of_heads
+from attnreg.attention.layers.noting import attend_noting
 from attnreg.attention.watching import Group
 from attnreg.regulation.joint import JointAttention, JointChange, JointEdit
 from attnreg.trace import Trace

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action
-from attnreg.attention.layers.correction import Edit, Part, attend_corrected
-from attnreg.attention.maps import column_maps
-from attnreg.regulation.columns import ColumnAttention, Columns, check_prompts, columns_of
+from attnreg.attention.layers.correction import Edit, Look, Part, attend_corrected
+from attnreg.attention.maps import of_targets
+from attnreg.regulation.columns import Columns, check_prompts, columns_of
 from attnreg.regulation.edit import PromptWords
 from attnreg.types import Grid
 
@@ -93,13 +93,14 @@ def looks(
 ) -> list[tuple[Part, Edit]]:
     """Parts of an attention call to which nothing is added: what they attend to is noted."""
 
-    def look(images: Sequence[int], attention: ColumnAttention) -> None:
-        note(layer, images, attention.grid, column_maps(attention))
+    def look(images: Sequence[int], part: Part, by_column: Float[Tensor, "image column pixel"]) -> None:
+        note(layer, images, part.grid, of_targets(part.columns, by_column.float()))
 
-    return [
-        (Part(one.rows, places.queries, one.columns(places, query, key), places.grid), partial(look, one.images))
-        for one, places in groups
-    ]
+    found: list[tuple[Part, Edit]] = []
+    for one, places in groups:
+        part = Part(one.rows, places.queries, one.columns(places, query, key), places.grid)
+        found.append((part, Look(partial(look, one.images, part))))
+    return found
 
 
 class Watch:

@@ -170,10 +170,12 @@ def tile(picture: Image.Image | None, attention: Float[np.ndarray, "height width
     return tile
 
 
-def draw_scale(paper: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, fonts: Fonts) -> None:
-    """What the colours mean."""
+def draw_scale(
+    paper: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, fonts: Fonts, where: str = "anywhere"
+) -> None:
+    """What the colours mean; where: in which maps they are yellow at the most attention that a word gets."""
     for i in range(120):
         pen.line((x + i, y + 4, x + i, y + 18), tuple(heat_of(i / 119)))
-    text = "attention: none to the most that the word gets anywhere"
+    text = f"attention: none to the most that the word gets {where}"
     for i, line in enumerate(wrapped(text, fonts.small, width - 132)):
         pen.text((x + 132, y + LINE * i), line, INK, fonts.small)

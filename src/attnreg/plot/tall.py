@@ -36,17 +36,18 @@ ROW = 32 + SIDE + 14
 """Height of a word: its name, its maps, the space below."""
 
 
-def tall_figure(panels: Sequence[Panel]) -> Image.Image:
+def tall_figure(panels: Sequence[Panel], others: Sequence[Panel] = ()) -> Image.Image:
     """The panels one below the other, as wide as a few maps, on a transparent ground.
 
     Args:
         panels: all of the same words; their pictures lie beneath the maps.
+        others: of the same words, in another figure that stands beside this one and shares its scales.
 
     Returns:
         An RGBA picture. A word has one scale of colours in all panels, from nothing to the most that it gets anywhere.
     """
     fonts = new_fonts(LETTERS)
-    hottest, highest = scales(panels, SHOWN)
+    hottest, highest = scales([*panels, *others], SHOWN)
     heights = [_height(panel) for panel in panels]
     paper = new_paper(WIDTH, MARGIN + sum(heights) + 2 * LINE + MARGIN)
     pen = ImageDraw.Draw(paper)
@@ -54,7 +55,8 @@ def tall_figure(panels: Sequence[Panel]) -> Image.Image:
     for panel, height in zip(panels, heights, strict=True):
         _draw(paper, pen, panel, top, fonts, hottest, highest)
         top += height
-    draw_scale(paper, pen, MARGIN, top, WIDTH - 2 * MARGIN, fonts)
+    where = "in either picture" if others else "anywhere"
+    draw_scale(paper, pen, MARGIN, top, WIDTH - 2 * MARGIN, fonts, where)
     return finished(paper)
 
 

@@ -110,25 +110,31 @@ class BestStart(CheckedSettings):
             lambda number: map_signals(follow(start(number), self.early), words).told,
             lambda number: signals(follow(start(number)) if number else given, words).score,
         )
-        best = max(range(len(scores)), key=scores.__getitem__)
-        enough = scores[0] >= self.enough
+        known = tuple(one or 0.0 for one in scores)
+        best = max(range(len(known)), key=known.__getitem__)
+        enough = known[0] >= self.enough
         doubted = "" if enough else least_read(given, words)
-        return Chosen(start(best), scores, best, spared=self.spare and enough, doubted=doubted)
+        given_up = tuple(number for number, one in enumerate(scores) if one is None)
+        return Chosen(
+            start(best), known, best, spared=self.spare and enough, doubted=doubted,
+            given_up=given_up, given_up_after=self.early if given_up else 0,
+        )  # fmt: skip
 
-    def tried(self, told: Callable[[int], float], score: Callable[[int], float]) -> tuple[float, ...]:
-        """The scores of all starts up to those that end the search, 0 of one that was given up early.
+    def tried(self, told: Callable[[int], float], score: Callable[[int], float]) -> tuple[float | None, ...]:
+        """The scores of all starts up to those that end the search, `None` of one that was given up early.
 
         told: of a start's number, what its maps say early; score: its score in the end. Both cost passes of the
             denoiser: no more is asked for than is needed.
         """
-        scores = [score(0)]
-        if scores[0] >= self.enough:
+        scores: list[float | None] = [first_score := score(0)]
+        if first_score >= self.enough:
             return tuple(scores)
         for first in range(1, self.starts, self.group):
             some = range(first, min(first + self.group, self.starts))
             best = max(some, key=told) if len(some) > 1 else first
-            scores += [score(number) if number == best else 0.0 for number in some]
-            if scores[best] >= self.good:
+            read = score(best)
+            scores += [read if number == best else None for number in some]
+            if read >= self.good:
                 break
         return tuple(scores)
 

@@ -187,6 +187,10 @@ class Chosen(NamedTuple):
     """Whether the given start needs no help: the image is left to the model, whatever other edits there are."""
     doubted: str = ""
     """The target that is read least clearly in what the given start leads to, if it was not enough."""
+    given_up: tuple[int, ...] = ()
+    """Which of them were given up before their pictures were read."""
+    given_up_after: int = 0
+    """After how many passes of the denoiser."""
 
 
 @dataclass(frozen=True)

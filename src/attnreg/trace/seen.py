@@ -108,6 +108,17 @@ class Seen:
         maps = self.after if edited else self.before
         return Panel(heading, picture, self.words, self.steps, self.total, maps, notes, alarms)
 
+    def panels(self, picture: Any = None) -> list[Panel]:
+        """This as a part of a figure, or as two parts where a method changed the attention: without that, and with it.
+
+        Args:
+            picture: as of `panel`.
+        """
+        if not self.is_edited:
+            return [self.panel("", picture)]
+        without = self.panel("Without the edit of attention", picture, edited=False)
+        return [without, self.panel("With it", picture)]
+
     def _at(self, steps: Sequence[int] | None) -> list[int]:
         if steps is None:
             return [i for i, edited in enumerate(self.edited) if edited or not self.is_edited]

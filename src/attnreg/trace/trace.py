@@ -161,13 +161,15 @@ class Trace:
         """How likely each target is to be missing from an image, 0 to 1: see `trace.neglect`."""
         return self.seen(image).neglected()
 
-    def plot(self, picture: Any = None, image: int = 0, *, tall: bool = False) -> Any:
+    def plot(self, picture: Any = None, image: int = 0, *, tall: bool = False, beside: Trace | None = None) -> Any:
         """A figure of where one image attended to each target over the steps.
 
         Args:
             picture: the PIL image that was drawn: maps are laid over it. `None`: they are shown alone.
             image: which one of the call.
             tall: whether it is for a narrow column, and without the picture, which stands beside it.
+            beside: of a tall figure, the trace of another picture of the same prompt, whose own figure stands beside
+                this one: the colours and the curves of both then have one scale.
 
         Returns:
             A PIL image on a transparent ground.
@@ -178,12 +180,10 @@ class Trace:
         from attnreg.plot.explained import figure  # PIL, for those who draw
         from attnreg.plot.tall import tall_figure
 
-        seen, drawn = self.seen(image), tall_figure if tall else figure
-        if not seen.is_edited:
-            return drawn([seen.panel("", picture)])
-        return drawn(
-            [seen.panel("Without the edit of attention", picture, edited=False), seen.panel("With it", picture)]
-        )
+        panels = self.seen(image).panels(picture)
+        if not tall:
+            return figure(panels)
+        return tall_figure(panels, beside.seen(image).panels() if beside else ())
 
     def _names(self, image: int) -> tuple[str, ...]:
         return tuple(target.text for target in self.targets[image // self.images_per_prompt])

@@ -94,7 +94,7 @@ function showHappened(one) {
     parts.push(make("h3", {}, `What happened with seed ${one.seed}`));
     if (happened.why) parts.push(make("p", {}, `Method used: ${happened.why}.`));
     parts.push(make("p", {}, `${happened.account[0].toUpperCase()}${happened.account.slice(1)}.`));
-    if (happened.scores.length) parts.push(tried(happened));
+    if (happened.noises.length) parts.push(tried(happened));
   } else if (one.regulated) {
     parts.push(make("p", { class: "note" }, "There is no record of how this picture was drawn."));
   }
@@ -119,14 +119,14 @@ function maps(one) {
 }
 
 /** The initial noises that were tried, with their scores. */
-function tried({ scores, chosen }) {
-  const row = (score, at) => {
+function tried({ noises, chosen }) {
+  const row = (told, at) => {
     const what = at === 0 ? "the seed's own" : `number ${at + 1}`;
     return make("tr", { class: at === chosen ? "taken" : null },
-      make("th", { scope: "row" }, what), make("td", {}, score.toFixed(2)), make("td", {}, at === chosen ? "used" : ""));
+      make("th", { scope: "row" }, what), make("td", {}, told), make("td", {}, at === chosen ? "used" : ""));
   };
   const heads = ["initial noise", "score", ""].map((text) => make(text ? "th" : "td", text ? { scope: "col" } : {}, text));
   return make("table", {},
     make("caption", {}, "The initial noises that were tried. The higher the score, the more clearly the model reads every word in the picture that the noise leads to."),
-    make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...scores.map(row)));
+    make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...noises.map(row)));
 }

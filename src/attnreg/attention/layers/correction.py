@@ -18,12 +18,12 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from attnreg.attention.layers.fused import correct, is_fused, probabilities_of
-from attnreg.attention.layers.kernels import attend, by_one_hot, excluding, mask_of, masked, of_heads, taken
+from attnreg.attention.layers.kernels import attend, by_one_hot, mask_of, masked, of_heads, taken
 from attnreg.regulation.bias_effect import BiasEffect
 from attnreg.regulation.columns import Bias, ColumnAttention, Columns
 from attnreg.types import Grid, Queries
@@ -45,8 +45,19 @@ class Part(NamedTuple):
     """Whether the edit is asked one head at a time: of many columns all heads at once are a tensor of gigabytes."""
 
 
-Edit = Callable[[ColumnAttention], Bias | None]
-"""What is added; `None`: nothing, it was only looked at."""
+class Look(NamedTuple):
+    """In the place of an edit: nothing is added, and only the mean over heads is wanted."""
+
+    note: Callable[[Float[Tensor, "image column pixel"]], None]
+    """Told the probabilities of each column."""
+
+    def __call__(self, attention: ColumnAttention) -> None:
+        """Where the probabilities of all heads were made: as an edit that adds nothing."""
+        self.note(reduce(attention.probabilities.mT, "image head column pixel -> image column pixel", "mean"))
+
+
+Edit = Callable[[ColumnAttention], Bias | None] | Look
+"""What is added; `None`: nothing."""
 
 
 def attend_corrected(
@@ -74,6 +85,9 @@ def attend_corrected(
     rounding = torch.is_autocast_enabled(kind)  # products would be rounded to half precision
     with torch.autocast(kind, enabled=False) if rounding else nullcontext():
         for part, edit in parts:
+            if isinstance(edit, Look) and log_sum is not None and attn_mask is None and not log_sum.requires_grad:
+                edit.note(_glimpsed(part, query, key, log_sum, factor))
+                continue
             mask = None if attn_mask is None else mask_of(attn_mask, taken(part.rows), part.queries)
             for heads in _in_turn(part, query.shape[1], in_place):
                 own = None if log_sum is None else log_sum[:, heads]
@@ -159,6 +173,24 @@ def _seen(
     return ColumnAttention(relative.exp_(), part.columns, part.grid, partial(scores, 0))
 
 
+def _glimpsed(
+    part: Part, query: Tensor, key: Tensor, log_sum: Float[Tensor, "batch head query"], factor: float
+) -> Float[Tensor, "image column pixel"]:
+    """How a part's queries attend to its columns, mean over heads: `_seen` without what only an edit needs, and
+    summed in the order in which the pixels lie in memory."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    found = []
+    for image, row in enumerate(part.rows):
+        of_image, of_row = query[row], log_sum[row]
+        if part.queries != slice(None):
+            of_image, of_row = of_image[:, part.queries], of_row[:, part.queries]
+        chosen = _chosen(key[row], part.columns, image).to(exact)
+        of_row = of_row.unsqueeze(-2).to(exact)
+        relative = torch.baddbmm(of_row, chosen, of_image.mT.to(exact), beta=-1, alpha=factor)
+        found.append(relative.exp_().mean(0))
+    return _stacked(found)
+
+
 def _logits(
     probabilities: Float[Tensor, "image head pixel column"], log_sum: Float[Tensor, "batch head query"], part: Part
 ) -> Float[Tensor, "image head pixel column"]:
@@ -196,77 +228,3 @@ def _chosen(
 def _stacked(of_images: list[Tensor]) -> Tensor:
     """One tensor of all images; of one image it copies nothing."""
     return of_images[0].unsqueeze(0) if len(of_images) == 1 else torch.stack(of_images)
-
-
-def attend_noting(
-    rows: Sequence[int],
-    queries: Queries,
-    keys: Sequence[slice],
-    query: Float[Tensor, "batch head query channel"],
-    key: Float[Tensor, "batch _ key channel"],
-    value: Float[Tensor, "batch _ key channel_of_values"],
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> tuple[Tensor, list[Float[Tensor, "row pixel _"]]]:
-    """The attention call as it is, and what some rows' queries give to some keys: probabilities, summed over heads.
-
-    With gradients, where they are wanted: then nothing but queries and keys is kept of a head, whose probabilities are
-    computed anew in the backward pass.
-
-    Args:
-        rows: of the batch.
-        queries: the positions of the picture.
-        keys: one or more parts of the keys.
-        query: as all that follow, an argument of `scaled_dot_product_attention`.
-        key: as there.
-        value: as there.
-        attn_mask: as there.
-        dropout_p: as there.
-        is_causal: as there.
-        scale: as there.
-        enable_gqa: as there.
-
-    Returns:
-        What the call returns, and the probabilities of each part of the keys.
-    """
-    output, log_sum = attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    anew = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
-    noted: list[list[Tensor]] = [[] for _ in keys]
-    with torch.autocast(query.device.type, enabled=False):
-        for row in rows:
-            mask = None if attn_mask is None else mask_of(attn_mask, slice(row, row + 1), queries)
-            total: list[Tensor] | None = None
-            for head in range(query.shape[1]):  # one at a time: of large pictures even one is large
-                of_head = None if mask is None else mask[0, head if mask.shape[1] > 1 else 0]
-                of_rows = None if log_sum is None else log_sum[row, head, queries]
-                given = query[row, head, queries], key[row, head], keys, of_head, of_rows, factor
-                found = checkpoint(_of_head, *given, use_reentrant=False) if anew else _of_head(*given)
-                total = found if total is None else [one + more for one, more in zip(total, found, strict=True)]
-            for part, one in zip(noted, total or [], strict=True):
-                part.append(one)
-    return output, [torch.stack(part) for part in noted]
-
-
-def _of_head(
-    query: Float[Tensor, "pixel channel"],
-    key: Float[Tensor, "key channel"],
-    keys: Sequence[slice],
-    mask: Tensor | None,
-    log_sum: Float[Tensor, " pixel"] | None,
-    factor: float,
-) -> list[Float[Tensor, "pixel _"]]:
-    """What queries of one head give to parts of the keys."""
-    exact = torch.promote_types(query.dtype, torch.float32)
-    query, key = query.to(exact) * factor, key.to(exact)
-    if log_sum is None:
-        log_sum = excluding(query @ key.mT, mask).logsumexp(-1)
-    of_rows = log_sum.to(exact).unsqueeze(-1)
-    masks = [None if mask is None else mask[:, part] for part in keys]
-    return [
-        (excluding(query @ key[part].mT, of_part) - of_rows).exp() for part, of_part in zip(keys, masks, strict=True)
-    ]

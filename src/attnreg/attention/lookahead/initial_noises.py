@@ -122,7 +122,7 @@ class InitialNoises:
             own = self._guess(call, row, readings[image], given, place)
             chosen, asked = self._best(ahead, row, readings[image], one, latents[place], own)
             after[place] = chosen.latent
-            self.trace.starts.append(StartRecord(image, chosen.scores, chosen.number, chosen.spared, chosen.doubted))
+            self.trace.starts.append(StartRecord(image, *chosen[1:]))
             if chosen.spared or self.auto:
                 spared.add(image)
             if chosen.number:
@@ -150,6 +150,8 @@ class InitialNoises:
             return self._guess(ahead.call, row, texts, on_its_way.to(stops), 0)
 
         chosen = self.edit.choose(latent, follow, words)
+        # A picture of fewer steps has fewer stops than the edit counts on.
+        chosen = chosen._replace(given_up_after=min(chosen.given_up_after, len(every)))
         taken = followed(chosen.latent)
         return chosen, taken.to_here.asked if taken else []
 

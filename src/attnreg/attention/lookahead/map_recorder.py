@@ -19,7 +19,7 @@ from attnreg.attention.calls.call import Call, contained
 from attnreg.attention.families.family import Family, Places
 from attnreg.attention.layers.acting import Action, Layers
 from attnreg.attention.layers.catch import ForwardPatch, scaled_logits
-from attnreg.attention.layers.correction import attend_noting
+from attnreg.attention.layers.noting import attend_noting
 from attnreg.regulation.edit import Maps
 from attnreg.types import AttnregError, Grid
 
