@@ -734,6 +734,12 @@ def test_what_only_prints_loads_no_torch(words: str, code: int, told: str) -> No
     assert told in done.stdout
 
 
+def test_the_package_is_a_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "attnreg", "methods"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "attention-balance: raises" in done.stdout
+
+
 def test_a_run_in_which_nothing_is_drawn_loads_no_pipeline(model: Path, tmp_path: Path) -> None:
     """Each in a process of its own: what is there already is not drawn again, and wants no diffusers."""
     (tmp_path / "prompts.txt").write_text("a cat and a dog\n")

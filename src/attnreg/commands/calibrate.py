@@ -67,8 +67,9 @@ def calibrate(
     check_writable(out.absolute().parent)
     check_model(model)
     told = about(folder_of(model))
-    chosen = prompts or (f"{SMALL_MODEL}:{folder_of(model)}" if told else ANY_MODEL)
-    asked = prompt_set(chosen, half="development")
+    chosen = prompts or (SMALL_MODEL if told else ANY_MODEL)
+    of_model = f":{folder_of(model)}" if told and not prompts else ""  # the preset is not to hold a path
+    asked = prompt_set(chosen + of_model, half="development")
     check_words(told, asked)
     pipe = load_pipeline(model, device=device, dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
