@@ -18,7 +18,7 @@ from PIL import Image
 from attnreg.evaluation.prompts.small_model import seen_pairs, single_things, unseen_pairs
 from attnreg.measure.asked import Prompt
 from attnreg.measure.pocket import PocketJudge
-from attnreg.models.about import about
+from attnreg.models.about import about, folder_of
 from attnreg.models.load import load_pipeline
 from attnreg.models.quiet import quiet_libraries
 from attnreg.plot import sheet
@@ -38,17 +38,18 @@ def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
 def main() -> None:
     """Draw, judge, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="pocket, pocket-joint or a directory")
     parser.add_argument("--pictures", type=int, default=48, help="of each kind")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--sheet", type=Path, help="folder for a sheet of each kind")
     arguments = parser.parse_args()
-    told = about(arguments.model)
+    folder = folder_of(arguments.model)
+    told = about(folder)
     if told is None:
         raise AttnregError(f"expected a model that says which words it knows, got {arguments.model}; see training/")
     quiet_libraries()
-    pipe = load_pipeline(str(arguments.model), device="cpu")
+    pipe = load_pipeline(arguments.model, device="cpu")
     pipe.set_progress_bar_config(disable=True)
     options = {
         "num_inference_steps": arguments.steps or told.steps,
@@ -56,9 +57,9 @@ def main() -> None:
     }
     judge = PocketJudge()
     kinds = {
-        "single things": single_things(arguments.model),
-        "seen pairs": seen_pairs(0, arguments.model),
-        "unseen pairs": unseen_pairs(0, arguments.model),
+        "single things": single_things(folder),
+        "seen pairs": seen_pairs(0, folder),
+        "unseen pairs": unseen_pairs(0, folder),
     }
     print("| prompts | all shown | 95 % interval | pictures |\n| --- | ---: | ---: | ---: |")
     for kind, prompts in kinds.items():

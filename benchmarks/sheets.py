@@ -1,11 +1,12 @@
-"""The pictures of the README and of the model's card: `make sheets` draws them again.
+"""The pictures of the README and of the models' cards: `make sheets` draws them again.
 
 `singles.png` and `pairs.png`: twelve prompts "a <noun>" and twelve "a <noun> and a <colour> <noun>", unmodified and
 regulated, seed 0. The prompts come from a seeded generator; none is chosen. `before-after.png`: one prompt, four seeds,
 regulated, and begun from other noise where that is needed.
 `things.png`: all 24 single things and 24 pairs, unmodified; `settings.png`: things in sizes, places and at night.
 `test-pairs.png`: the first 24 unseen pairs of the test half, seed 0, by four methods (`METHODS`); `three-things.png`:
-the first 16 prompts of three things of the test half, likewise.
+the first 16 prompts of three things of the test half, likewise. Of `pocket-joint` the unmodified ones alone, as
+`pocket-joint-things.png` and `pocket-joint-settings.png`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from PIL.Image import Image
 from attnreg.evaluation.prompts import prompt_set
 from attnreg.evaluation.spelling import edit_of
 from attnreg.measure.asked import Prompt
-from attnreg.models.about import POCKET, about
+from attnreg.models.about import BUNDLED, POCKET, POCKET_NAME, about
 from attnreg.models.load import load_pipeline
 from attnreg.plot import sheet
 from attnreg.sampling import configure, generate
 from benchmarks.drawing import drawn
-from benchmarks.pocket_figures import set_somewhere
+from benchmarks.pocket_figures import prefix_of, set_somewhere
 from training.words import COLOURS, NOUNS, OBJECTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "pictures"
@@ -85,15 +86,26 @@ def four_ways(pipe: Any, asked: Sequence[Prompt], path: Path) -> None:
 def main() -> None:
     """Draw the sheets with the bundled model and print the mean time of a picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(BUNDLED), default=POCKET_NAME)
     parser.add_argument("--out", type=Path, default=DOCS)
     parser.add_argument("--hero", default="a bird and a frog", help="the prompt of before-after.png")
     parser.add_argument("--method", default="attention-balance", help="what the rows named regulated are drawn with")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    pipe = load_pipeline()
+    pipe = load_pipeline(arguments.model)
     pipe.set_progress_bar_config(disable=True)
+    start = prefix_of(arguments.model)
+    pairs = [Prompt(text) for text in prompts(random.Random(1))[1] + prompts(random.Random(2))[1]]
+    unmodified(pipe, [*prompt_set("single-things"), *pairs], arguments.out / f"{start}things.png")
+    unmodified(pipe, set_somewhere(24), arguments.out / f"{start}settings.png")
+    if arguments.model == POCKET_NAME:
+        by_methods(pipe, arguments)
+
+
+def by_methods(pipe: Any, arguments: argparse.Namespace) -> None:
+    """The sheets that compare methods; prints the mean time of a picture."""
     told = about(POCKET)
-    assert told, "the bundled model says what it draws best with"
+    assert told, "a bundled model says what it draws best with"
     edits = {"unmodified": None, "regulated": configure(arguments.method)}
     three = edits | {"best start": configure(BEST)}
     spent: dict[str, list[float]] = {}
@@ -120,9 +132,6 @@ def main() -> None:
         sheet(rows, labels=labels, captions=captions, side=192).save(arguments.out / f"{name}.png")
     hero = list(zip(*(draw(arguments.hero, seed, three) for seed in range(4)), strict=True))
     sheet(hero, labels=list(three), title=arguments.hero, side=192).save(arguments.out / "before-after.png")
-    pairs = [Prompt(text) for text in prompts(random.Random(1))[1] + prompts(random.Random(2))[1]]
-    unmodified(pipe, [*prompt_set("single-things"), *pairs], arguments.out / "things.png")
-    unmodified(pipe, set_somewhere(24), arguments.out / "settings.png")
     four_ways(pipe, prompt_set("unseen-pairs", half="test")[:24], arguments.out / "test-pairs.png")
     four_ways(pipe, prompt_set("three-things", half="test")[:16], arguments.out / "three-things.png")
     for name, seconds in spent.items():

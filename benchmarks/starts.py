@@ -20,9 +20,9 @@ from attnreg.attention.regulate import regulate
 from attnreg.evaluation.prompts import fewer, halves, prompt_set
 from attnreg.measure.asked import Prompt
 from attnreg.measure.pocket import PocketJudge
-from attnreg.models.about import POCKET_NAME, about
+from attnreg.models.about import POCKET_NAME, about, folder_of
 from attnreg.models.defaults import denoiser_of
-from attnreg.models.load import folder_of, load_pipeline
+from attnreg.models.load import load_pipeline
 from attnreg.regulation.best_start import BestStart, Latent, signals
 from attnreg.regulation.edit import PromptWords
 from attnreg.regulation.kinds import Chosen, Follow

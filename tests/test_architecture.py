@@ -78,6 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "app": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "explain", "doctor"),
     "cli": (*LOWER, *TOOLS, *JUDGING, "evaluation", "studio", "doctor", "app", "commands"),
+    "__main__": ("cli",),
 }
 """Which rooms a room may know, itself apart. A new room of the package needs a row."""
 

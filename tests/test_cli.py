@@ -238,6 +238,18 @@ def test_a_sheet_is_of_its_seeds(once: Any, model: Path, run: Callable[..., Ran]
         assert len(files(tmp_path)) == 2 * count
 
 
+def test_the_other_bundled_model_draws_by_its_name(once: Any, run: Callable[..., Ran], tmp_path: Path) -> None:
+    """With its own steps and guidance; the recipe names it, not where it lies, and draws the picture again."""
+    words = ("a cat and a red car", "--model", "pocket-joint", "--device", "cpu", "--out", tmp_path, "--alone")
+    ran = run("generate", *words, "--method", "attention-balance")
+    assert ran.code == 0, ran.err
+    (picture,) = tmp_path.glob("*.png")
+    recipe = recipe_in(picture)
+    assert (recipe["model"], recipe["steps"], recipe["guidance_scale"]) == ("pocket-joint", 16, 3.0)
+    assert pixels(picture).std() > 20, "a picture, no grey square"
+    assert "the same, bit for bit" in run("rerun", picture, "--device", "cpu", "--out", tmp_path / "again").out
+
+
 def test_one_picture_a_seed(once: Any, model: Path, run: Callable[..., Ran], tmp_path: Path) -> None:
     ran = run("generate", PROMPT, "--model", model, *SMALL, "--out", tmp_path, "--seeds", "0-1,5", "--alone")
     assert ran.code == 0
@@ -631,13 +643,13 @@ def test_an_error_of_our_own_asks_for_a_report(run: Callable[..., Ran], monkeypa
 
 @pytest.fixture
 def pocket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for the bundled model: two files and their list."""
+    """A stand-in for the bundled models: two files and their list."""
     folder = tmp_path / "pocket"
     (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "weights.safetensors").write_bytes(b"weights")
     (folder / "model_index.json").write_text("{}")
     (folder / ABOUT).write_text(json.dumps({"model": {}, "sha256": checksums(folder)}))
-    monkeypatch.setattr(attnreg.doctor, "POCKET", folder)
+    monkeypatch.setattr(attnreg.doctor, "BUNDLED", {"pocket": folder})
     return folder
 
 
@@ -732,6 +744,12 @@ def test_what_only_prints_loads_no_torch(words: str, code: int, told: str) -> No
     )  # fmt: skip
     assert (done.returncode, done.stderr.split("LOADED ")[1]) == (code, "")
     assert told in done.stdout
+
+
+def test_the_package_is_a_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "attnreg", "methods"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "attention-balance: raises" in done.stdout
 
 
 def test_a_run_in_which_nothing_is_drawn_loads_no_pipeline(model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny, StableDiffusion3Pipeline
 
-from attnreg.models.about import POCKET
+from attnreg.models.about import BUNDLED, POCKET
 from training import joint
 from training.pocket import encoded_pictures, write_directory
 from training.tokenizer import new_t5_tokenizer, new_tokenizer
@@ -21,8 +21,8 @@ from training.words import never_together
 
 STEPS, GUIDANCE = 16, 3.0
 """What it draws with unless told otherwise."""
-KEPT = Path(__file__).parent / "pocket-joint"
-"""Where its weights lie while they are not good enough to be bundled: each run goes on from them."""
+KEPT = BUNDLED["pocket-joint"]
+"""Each run goes on from the weights that are there."""
 CARD = Path(__file__).parent / "card-joint.md"
 
 

@@ -18,6 +18,7 @@ FROM_ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changes.md",
     "src/attnreg/models/pocket/README.md": "pocket-card.md",
+    "src/attnreg/models/pocket-joint/README.md": "pocket-joint-card.md",
     "README.md": "index.md",
     "LICENSE": "licence.txt",
     "CITATION.cff": "citation.txt",

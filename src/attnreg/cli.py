@@ -133,7 +133,7 @@ def rerun(picture: Path, device: str, out: Path) -> None:
 @cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Say what is installed, which devices there are, and whether the bundled model is whole."""
+    """Say what is installed, which devices there are, and whether the bundled models are whole."""
     from attnreg.doctor import examine
 
     report = list(examine())

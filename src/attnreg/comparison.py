@@ -17,7 +17,7 @@ from attnreg.evaluation.prompts.found import with_things
 from attnreg.evaluation.spelling import edit_of, read_method, tidy
 from attnreg.measure.asked import Prompt
 from attnreg.measure.likeness import PixelDistance
-from attnreg.models.about import POCKET_NAME
+from attnreg.models.about import BUNDLED
 from attnreg.plot import sheet
 from attnreg.plot.sheets import PAPER
 from attnreg.recipe import Recipe, Sheet, save_pictures
@@ -146,8 +146,8 @@ def _recipe(recipe: Recipe, method: str) -> Recipe:
 
 
 def _judge(session: Session, prompt: str) -> Callable[[Image.Image], dict[str, float]] | None:
-    """The bundled judge for the bundled model, where it knows what the prompt names."""
-    if session.recipe.model != POCKET_NAME:
+    """The bundled judge for a bundled model, where it knows what the prompt names."""
+    if session.recipe.model not in BUNDLED:
         return None
     from attnreg.measure.pocket import pocket_judge
 

@@ -1,4 +1,4 @@
-"""What is installed, which devices there are, whether the bundled model and its judge are whole."""
+"""What is installed, which devices there are, whether the bundled models and their judge are whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import torch
 
 from attnreg.measure.pocket_weights import damage
-from attnreg.models.about import POCKET, damaged
+from attnreg.models.about import BUNDLED, damaged
 from attnreg.phrases.taggers import in_use
 from attnreg.recipe import LIBRARIES, installed_version
 from attnreg.types import AttnregError
@@ -36,13 +36,14 @@ def examine() -> Iterator[tuple[bool, str]]:
     fault = damage()
     yield not fault, f"judge pocket: {f'{fault}; install attnreg again' if fault else 'checksum right'}"
     yield True, f"noun phrases: by {in_use()}"
-    try:
-        broken = damaged(POCKET)
-    except (OSError, AttnregError) as error:
-        yield False, f"model pocket: cannot be read ({error}); install attnreg again"
-    else:
-        yield (
-            not broken,
-            "model pocket: "
-            + (f"damaged ({', '.join(broken)}); install attnreg again" if broken else "all checksums right"),
-        )
+    for name, folder in BUNDLED.items():
+        try:
+            broken = damaged(folder)
+        except (OSError, AttnregError) as error:
+            yield False, f"model {name}: cannot be read ({error}); install attnreg again"
+        else:
+            yield (
+                not broken,
+                f"model {name}: "
+                + (f"damaged ({', '.join(broken)}); install attnreg again" if broken else "all checksums right"),
+            )

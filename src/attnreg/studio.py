@@ -17,9 +17,9 @@ from attnreg.account import account, acted, marks
 from attnreg.attention.families import family_of, tokenizer_of
 from attnreg.attention.installation import Edit
 from attnreg.limits import MOST_GUIDANCE, MOST_SIDE
-from attnreg.models.about import POCKET_NAME, About, about
+from attnreg.models.about import BUNDLED, About, about, folder_of
 from attnreg.models.defaults import denoiser_of, sides_for
-from attnreg.models.load import folder_of, load_pipeline, set_scheduler
+from attnreg.models.load import load_pipeline, set_scheduler
 from attnreg.plot import sheet
 from attnreg.png import read_png
 from attnreg.recipe import Recipe, Sheet, is_of, read_recipe, save_pictures, versions
@@ -84,7 +84,7 @@ class Session:
         sides: dict[str, Any] = sides_for(pipe, recipe.height, recipe.width)
         recipe = replace(
             recipe,
-            model=recipe.model if recipe.model == POCKET_NAME else model,
+            model=recipe.model if recipe.model in BUNDLED else model,
             dtype=str(denoiser_of(pipe).dtype).removeprefix("torch."),
             **sides,
             chosen=[target.text for target in found.targets] if edit else [],

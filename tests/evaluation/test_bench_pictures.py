@@ -109,7 +109,7 @@ def test_a_fingerprint_is_of_what_decides_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"models": ("/nowhere",)}, "expected 'pocket', a directory"),
+        ({"models": ("/nowhere",)}, "expected pocket or pocket-joint, a directory"),
         ({"scheduler": "magic"}, "expected a scheduler"),
         ({"prompts": ("nonesuch",)}, "expected the name of a prompt set"),
         ({"judges": ("nobody",)}, "expected a judge of"),

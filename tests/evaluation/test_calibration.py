@@ -109,6 +109,7 @@ def test_the_command_writes_a_preset(
     assert left.value.code == 0
     settings = settings_of_preset(str(out), "best-start", "pocket")
     preset = json.loads(out.read_text(encoding="utf-8"))["best-start"]["calibrated"]
+    assert preset["chosen on"] == "unseen-pairs, development half, 20 given starts"  # no path of this machine
     assert sum(score < settings["enough"] for score in preset["scores"]) in range(5, 8)
     assert sum(score < settings["good"] for score in preset["scores"]) in range(9, 12)
     assert f"enough={settings['enough']:g}, good={settings['good']:g}" in capsys.readouterr().out

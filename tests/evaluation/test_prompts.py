@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from attnreg.errors import AttnregError
 from attnreg.evaluation.prompts import PROMPT_SETS, fewer, halves, prompt_set
 from attnreg.evaluation.prompts.divide_and_bind import SIZES
+from attnreg.evaluation.prompts.registry import absolute
 from attnreg.evaluation.prompts.wording import kind, listed, plural, with_article, with_number
 from attnreg.measure.asked import Prompt, Thing
-from attnreg.models.about import ABOUT
+from attnreg.models.about import ABOUT, BUNDLED, about
 
 # The paper's words again, typed from it and not taken from the package.
 ANIMALS = ["cat", "dog", "bird", "bear", "lion", "horse", "elephant", "monkey", "frog", "turtle", "rabbit", "mouse"]
@@ -239,14 +240,24 @@ def test_single_things_and_their_colours(model: Path) -> None:
     assert "an orange car" in [prompt.text for prompt in coloured]
 
 
-def test_the_bundled_model_knows_the_words_of_its_sets() -> None:
-    from attnreg.models.about import POCKET, about
-
-    told = about(POCKET)
+@pytest.mark.parametrize("model", BUNDLED)
+def test_a_bundled_model_knows_the_words_of_its_sets(model: str) -> None:
+    told = about(BUNDLED[model])
     assert told
-    for name in ("three-things", "four-things", "single-things", "coloured-things"):
-        for prompt in prompt_set(name):
+    for name in ("unseen-pairs", "three-things", "four-things", "single-things", "coloured-things"):
+        assert absolute(f"{name}:{model}") == f"{name}:{model}", "not a folder of the place where it is said"
+        for prompt in prompt_set(f"{name}:{model}"):
             told.check_words(prompt.text)
+
+
+def test_what_pocket_never_saw_pocket_joint_never_saw_either() -> None:
+    """And more: three quarters of all pairs."""
+    first, second = (
+        {frozenset(thing.noun for thing in prompt.things) for prompt in prompt_set(name)}
+        for name in ("unseen-pairs", "unseen-pairs:pocket-joint")
+    )
+    assert first < second
+    assert len(second) == 207
 
 
 def test_a_model_that_does_not_say(model: Path, tmp_path: Path) -> None:

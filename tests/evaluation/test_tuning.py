@@ -92,6 +92,34 @@ def test_it_goes_on_where_it_was_and_draws_nothing_twice(tmp_path: Path) -> None
     assert nothing.drawn == []
 
 
+def test_settings_that_the_model_cannot_draw_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    """They take no place from others, and do not count as pictures that lack everything."""
+    barred = candidates(METHOD, 8)[:3]
+
+    class Particular(Models):
+        def __call__(self, model: str) -> Any:
+            draw = super().__call__(model)
+
+            def refuses(cell: Cell) -> Drawn:
+                if cell.method in barred:
+                    raise AttnregError("layers: expected layers of one size")
+                return draw(cell)
+
+            return refuses
+
+    told: list[str] = []
+    search = Search(method=METHOD, budget=3000, candidates=8)
+    done = tune(search, tmp_path, open_model=Particular(), open_judge=lambda name, weights: White(), say=told.append)
+    assert [len(one) for one in done.rounds] == [5, 3, 2]
+    assert not {trial.method for trial in done.rounds[0]} & set(barred)
+    assert told[:3] == [
+        f"  left out, cannot be drawn: {method}: layers: expected layers of one size" for method in barred
+    ]
+    barred = candidates(METHOD, 8)
+    with pytest.raises(AttnregError, match="expected settings of attend-and-excite that this model can draw, got none"):
+        tune(search, tmp_path / "none", open_model=Particular(), open_judge=lambda name, weights: White())
+
+
 def test_what_cannot_be_tuned_is_said(tmp_path: Path) -> None:
     with pytest.raises(AttnregError, match="half: expected development, got test"):
         Search(method=METHOD, half="test")

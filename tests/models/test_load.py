@@ -16,12 +16,11 @@ import torch
 
 import tiny
 from attnreg.devices import check_device
-from attnreg.models.about import POCKET
+from attnreg.models.about import BUNDLED, POCKET, folder_of
 from attnreg.models.directory import check_directory
 from attnreg.models.load import (
     DTYPES,
     SCHEDULERS,
-    folder_of,
     load_pipeline,
     pick_dtype,
     set_scheduler,
@@ -94,7 +93,9 @@ def test_an_unknown_scheduler() -> None:
 
 def test_pocket_is_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder_of("pocket") == POCKET
-    assert POCKET.parent.name == "models"
+    assert {name: folder_of(name) for name in BUNDLED} == BUNDLED
+    assert [folder.relative_to(POCKET.parent).as_posix() for folder in BUNDLED.values()] == ["pocket", "pocket-joint"]
+    assert {folder.parent.name for folder in BUNDLED.values()} == {"models"}
     monkeypatch.setenv("HOME", str(tmp_path))
     assert folder_of("~/models/one") == tmp_path / "models" / "one"
 

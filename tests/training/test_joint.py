@@ -1,4 +1,4 @@
-"""How the model with joint attention is made: its words, its padding, the pairs it never sees, the whole way once."""
+"""How `pocket-joint` is made: its words, its padding, the pairs it never sees, the whole way once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from einops import rearrange
 from torch.nn import functional as F
 
 from attnreg import AttentionBalance, regulate
-from attnreg.models.about import POCKET, about, damaged
+from attnreg.models.about import BUNDLED, POCKET, about, damaged
 from attnreg.regulation.best_start import BestStart
 from training import joint, pocket_joint
 from training.layout import LayoutHead, as_tensor, layout_of
@@ -121,6 +121,37 @@ def test_the_layout_head_learns_what_a_token_says_of_its_own_cells() -> None:
         loss.backward()
         optimiser.step()
     assert loss < 0.01 < head.loss(tokens.flip(1), layouts)
+
+
+def test_what_is_bundled_is_what_this_makes() -> None:
+    """Its files are whole, its card is the one kept here, and its parts have the shapes that training goes on with."""
+    folder = BUNDLED["pocket-joint"]
+    assert damaged(folder) == []
+    assert (folder / "README.md").read_text() == pocket_joint.CARD.read_text()
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 35e6
+    pipe = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    model = joint.Model(TOKENIZERS)
+    for name in ("transformer", "text_encoder", "text_encoder_2", "text_encoder_3"):
+        getattr(model, name).load_state_dict(getattr(pipe, name).state_dict())
+
+
+def test_a_run_from_kept_weights_has_no_layout_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained head would throw the denoiser back; a run from nothing has it."""
+    coder = AutoencoderTiny.from_pretrained(POCKET / "vae")
+    sets = {kind: joint.encode(coder, TOKENIZERS, 8, kind, random.Random(0)) for kind in joint.SHARES}
+    asked: list[int] = []
+
+    def loss(head: LayoutHead, tokens: torch.Tensor, layouts: torch.Tensor) -> torch.Tensor:
+        asked.append(len(tokens))
+        return tokens.sum() * 0
+
+    monkeypatch.setattr(LayoutHead, "loss", loss)
+    first = joint.train(tmp_path / "first", sets, TOKENIZERS, 1e-4, batch=2)
+    assert set(asked) == {2}
+    start = joint.Weights(first.transformer, first.text_encoder, first.text_encoder_2, first.text_encoder_3)
+    asked.clear()
+    joint.train(tmp_path / "second", sets, TOKENIZERS, 1e-4, batch=2, start=start)
+    assert asked == []
 
 
 def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,17 +35,19 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path, link: str, style: str
 
 def test_pages_are_gathered_with_their_links_changed(tmp_path: Path) -> None:
     root, out = tmp_path / "root", tmp_path / "out"
-    for path in ("docs", "examples", "src/attnreg/models/pocket"):
+    cards = {"pocket": "# pocket\n", "pocket-joint": "# pocket-joint\n"}
+    for path in ("docs", "examples", *(f"src/attnreg/models/{name}" for name in cards)):
         (root / path).mkdir(parents=True)
     for path in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"):
         (root / path).write_text("x\n")
-    (root / "src/attnreg/models/pocket/README.md").write_text("---\nlicense: mit\n---\n# pocket\n")
+    for name, card in cards.items():
+        (root / f"src/attnreg/models/{name}/README.md").write_text(f"---\nlicense: mit\n---\n{card}")
     (root / "README.md").write_text("[use](docs/use.md#how) [law](LICENSE)\n")
     (root / "docs/use.md").write_text("[card](../src/attnreg/models/pocket/README.md) [back](../README.md)\n")
     assert gather(root, out) == []
     assert (out / "index.md").read_text() == "[use](use.md#how) [law](licence.txt)\n"
     assert (out / "use.md").read_text() == "[card](pocket-card.md) [back](index.md)\n"
-    assert (out / "pocket-card.md").read_text() == "# pocket\n"
+    assert {name: (out / f"{name}-card.md").read_text() for name in cards} == cards
     (root / "docs/use.md").write_text("[lost](../setup.py)\n")
     (wrong,) = gather(root, out)
     assert "use.md links to ../setup.py" in wrong

@@ -10,9 +10,9 @@ from pathlib import PurePath
 from typing import Any
 
 from attnreg.attention.families import tokenizer_of
-from attnreg.models.about import About, about
+from attnreg.models.about import About, about, folder_of
 from attnreg.models.defaults import Defaults, defaults_of
-from attnreg.models.load import folder_of, load_pipeline
+from attnreg.models.load import load_pipeline
 from attnreg.studio import Session
 from attnreg.targets import FoundTargets
 from attnreg.token_spans import look_for_targets

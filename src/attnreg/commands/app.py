@@ -14,7 +14,8 @@ from attnreg.commands.terminal import tell
 @click.command()
 @click.option(
     "--model", "models", multiple=True, default=("pocket",), show_default=True, metavar="NAME",
-    help="a model that the page offers: pocket, a directory, a .safetensors checkpoint or a hub id; repeat it for more",
+    help="a model that the page offers: pocket, pocket-joint, a directory, a .safetensors checkpoint or a hub id; "
+    "repeat it for more",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="the address to listen on: this machine's alone")
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: one that is free")

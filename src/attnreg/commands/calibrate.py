@@ -53,8 +53,8 @@ def calibrate(
     from attnreg.evaluation.calibration import calibrate as calibrated
     from attnreg.evaluation.checks import check_words
     from attnreg.evaluation.prompts import prompt_set
-    from attnreg.models.about import about, drawn_with
-    from attnreg.models.load import check_model, folder_of, load_pipeline
+    from attnreg.models.about import about, drawn_with, folder_of
+    from attnreg.models.load import check_model, load_pipeline
     from attnreg.writing import check_writable, write_file
 
     usual = (DOUBTED, GOOD)
@@ -67,8 +67,9 @@ def calibrate(
     check_writable(out.absolute().parent)
     check_model(model)
     told = about(folder_of(model))
-    chosen = prompts or (f"{SMALL_MODEL}:{folder_of(model)}" if told else ANY_MODEL)
-    asked = prompt_set(chosen, half="development")
+    chosen = prompts or (SMALL_MODEL if told else ANY_MODEL)
+    of_model = f":{model}" if told and not prompts else ""  # the preset is not to hold a path
+    asked = prompt_set(chosen + of_model, half="development")
     check_words(told, asked)
     pipe = load_pipeline(model, device=device, dtype=dtype)
     pipe.set_progress_bar_config(disable=True)

@@ -93,7 +93,7 @@ MODEL = click.option(
     default="pocket",
     show_default=True,
     metavar="NAME",
-    help="pocket, a directory, a .safetensors checkpoint or a hub id",
+    help="pocket, pocket-joint, a directory, a .safetensors file or a hub id",
 )
 
 _DRAWING = (

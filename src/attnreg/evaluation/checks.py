@@ -13,7 +13,7 @@ from attnreg.evaluation.tasks import OpenJudge
 from attnreg.limits import MOST_AT_ONCE
 from attnreg.measure.asked import Prompt
 from attnreg.measure.judge import Judge
-from attnreg.models.about import ABOUT, About, about
+from attnreg.models.about import ABOUT, About, about, folder_of
 from attnreg.shown import told as shown
 
 SAMPLE_BYTES = 1 << 20
@@ -38,7 +38,7 @@ def check_models(config: Config, prompts: Sequence[Prompt]) -> dict[str, str]:
 
     Raises `AttnregError` if a model is not one that opens, or does not know a word of a prompt.
     """
-    from attnreg.models.load import SCHEDULERS, check_model, folder_of
+    from attnreg.models.load import SCHEDULERS, check_model
 
     if config.scheduler is not None and config.scheduler not in SCHEDULERS:
         raise AttnregError(f"expected a scheduler of {', '.join(SCHEDULERS)}, got {config.scheduler!r}; choose one")

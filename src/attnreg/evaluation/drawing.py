@@ -16,8 +16,8 @@ from attnreg.evaluation.pictures import png_of
 from attnreg.evaluation.spelling import edit_of
 from attnreg.evaluation.store import Cell
 from attnreg.evaluation.tasks import Drawn, Maps
-from attnreg.models.about import about, drawn_with
-from attnreg.models.load import folder_of, load_pipeline, set_scheduler
+from attnreg.models.about import about, drawn_with, folder_of
+from attnreg.models.load import load_pipeline, set_scheduler
 from attnreg.models.quiet import quiet_libraries
 from attnreg.passes import counted
 from attnreg.sampling import generate

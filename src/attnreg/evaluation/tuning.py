@@ -143,8 +143,8 @@ def tune(
         Every round, and the winner.
 
     Raises:
-        AttnregError: the model, the judge or the prompts are not as needed, or the budget ends before every candidate
-            has drawn its first pictures.
+        AttnregError: the model, the judge or the prompts are not as needed, no settings can be drawn, or the budget
+            ends before every candidate has drawn its first pictures.
     """
     from attnreg.evaluation.bench import run
 
@@ -185,6 +185,11 @@ def tune(
             if (further := next(slices, None)) is None:
                 break
             draw(*further)
+            for method, reason in _failed(folder, left):
+                say(f"  left out, cannot be drawn: {method}: {reason}")
+                left.remove(method)
+            if not left:
+                raise AttnregError(f"expected settings of {search.method} that this model can draw, got none; {reason}")
         if number == 1 and spent > search.budget:
             raise AttnregError(
                 f"budget: expected enough for {SLICE} pictures of {len(left)} settings, {spent} passes, got "
@@ -219,6 +224,14 @@ def _passes(
         for one in Store(folder).records()
         if one.method in methods and (one.seed, one.prompt) in asked
     }
+
+
+def _failed(folder: str | Path, methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Methods that could not draw a picture, with the first reason: layers that this model has not, for instance."""
+    reasons: dict[str, str] = {}
+    for failed in Store(folder).failures():
+        reasons.setdefault(failed.cell.method, failed.error)
+    return [(method, reasons[method]) for method in methods if method in reasons]
 
 
 def _standing(

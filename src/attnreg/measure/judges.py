@@ -153,13 +153,13 @@ _BLIP_VQA = "Salesforce/blip-vqa-base"
 JUDGES: dict[str, Row] = {
     "pocket": Row(
         _pocket,
-        "which things the bundled model's pictures show, in which colours, how many, and where from one another",
-        "pictures of the bundled model, a prompt set that lists its things",
+        "which things the bundled models' pictures show, in which colours, how many, and where from one another",
+        "pictures of the bundled models, a prompt set that lists its things",
     ),
     "pocket-distance": Row(
         _pocket_distance,
         "perceptual distance from the unmodified picture, on the features of the judge pocket",
-        "pictures of the bundled model",
+        "pictures of the bundled models",
     ),
     "clip": Row(
         _clip,

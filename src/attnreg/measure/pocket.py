@@ -1,4 +1,4 @@
-"""The bundled judge of the bundled model: which things a small picture shows, where, and in which colours."""
+"""The bundled judge of the bundled models: which things a small picture shows, where, and in which colours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Recognised:
 
 
 class PocketJudge:
-    """Sees pictures of the bundled model; knows its nouns and colours and nothing else."""
+    """Sees pictures of the bundled models; knows its nouns and colours and nothing else."""
 
     needs_unmodified = False
 
@@ -67,7 +67,7 @@ class PocketJudge:
             for thing in prompt.things:
                 if thing.noun not in self.nouns or (thing.colour or self.colours[0]) not in self.colours:
                     raise AttnregError(
-                        f"judge pocket: expected things of the bundled model ({', '.join(self.nouns)}; colours "
+                        f"judge pocket: expected things of the bundled models ({', '.join(self.nouns)}; colours "
                         f"{', '.join(self.colours)}), got {thing.phrase!r} in {prompt.text!r}; use another judge"
                     )
             for relation in prompt.relations:

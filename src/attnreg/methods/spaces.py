@@ -19,7 +19,7 @@ _ADDED: Space = {"layers": (("auto",), ("all",)), "window": (*_WINDOWS, (0.0, 1.
 SPACES: dict[str, Space] = {
     "attend-and-excite": {**_REFINED, "thresholds": ((0.05, 0.5, 0.8), (0.3, 0.6, 0.9), (0.0, 0.25, 0.5))},
     "divide-and-bind": {**_REFINED, "refinements": (0, 5, 20, 50), "binding": (0.0, 1.0)},
-    "syngen": {**_MOVED, "layers": (("auto",), ("all",))},
+    "syngen": _MOVED,
     "conform": _REFINED,
     "initno": {**_REFINED, "noises": (0, 1, 3, 5), "last_steps": (0, 10, 50)},
     "saga": {

@@ -1,1 +1,1 @@
-"""Names, directories and hub ids become pipelines; the bundled model and what it knows."""
+"""Names, directories and hub ids become pipelines; the bundled models and what they know."""

@@ -1,4 +1,4 @@
-"""The bundled model "pocket": where it lies, which words it knows, whether its files are whole."""
+"""The bundled models: where they lie, which words they know, whether their files are whole."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from attnreg.errors import AttnregError
+from attnreg.reading import path_of
 
 POCKET_NAME = "pocket"
-POCKET = Path(__file__).parent / POCKET_NAME
+BUNDLED = {name: Path(__file__).parent / name for name in (POCKET_NAME, "pocket-joint")}
+"""Models that come with the package: a UNet, and a transformer with joint attention that knows the same words."""
+POCKET = BUNDLED[POCKET_NAME]
 ABOUT = "attnreg.json"
 """A model directory may hold this file: the words it knows and the settings it draws best with."""
 MOST_BYTES = 1 << 20
@@ -54,6 +57,11 @@ class About:
                 + f"; it knows {len(self.things)} things ({', '.join(self.things)}), {len(self.colours)} colours "
                 f"({', '.join(self.colours)}) and {' '.join(self.other)}"
             )
+
+
+def folder_of(model: str) -> Path:
+    """Where a model of that name lies, or would lie if it is a directory at all."""
+    return BUNDLED.get(model) or path_of(model)
 
 
 def drawn_with(told: About | None, steps: int | None, guidance_scale: float | None) -> dict[str, Any]:

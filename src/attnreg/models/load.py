@@ -11,12 +11,11 @@ from typing import Any
 import torch
 
 from attnreg.devices import check_device
-from attnreg.models.about import POCKET, POCKET_NAME
+from attnreg.models.about import BUNDLED, POCKET_NAME, folder_of
 from attnreg.models.collecting import without_collecting
 from attnreg.models.directory import PICKLES, SAFE, check_directory, kept_in, variant_of
 from attnreg.models.loaded import check_finite, check_whole, noticing_missing
 from attnreg.models.single_file import load_checkpoint, read_checkpoint
-from attnreg.reading import path_of
 from attnreg.types import AttnregError
 
 WEIGHTS = (SAFE, *PICKLES)
@@ -40,8 +39,8 @@ def load_pipeline(model: str = POCKET_NAME, *, device: str = "auto", dtype: str 
     """Open a model.
 
     Args:
-        model: "pocket" (the bundled one), a directory in diffusers' layout, a single .safetensors checkpoint, or a hub
-            id such as "org/name".
+        model: "pocket" or "pocket-joint" (the bundled ones), a directory in diffusers' layout, a single .safetensors
+            checkpoint, or a hub id such as "org/name".
         device: "auto" takes CUDA, else MPS, else the CPU.
         dtype: "auto" is float32 on a CPU, else the half precision that the denoiser is kept in, else float16.
 
@@ -85,8 +84,8 @@ def place_of(model: str) -> Path | None:
     if place.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")) or model.endswith(WEIGHTS):
         kind = "neither file nor directory" if place.exists() else "nothing there"
         raise AttnregError(
-            f"expected '{POCKET_NAME}', a directory in diffusers' layout, a .safetensors checkpoint or a hub id like "
-            f"org/name, got {model!r} ({kind}); check the spelling"
+            f"expected {' or '.join(BUNDLED)}, a directory in diffusers' layout, a .safetensors checkpoint or a hub id "
+            f"like org/name, got {model!r} ({kind}); check the spelling"
         )
     return None
 
@@ -161,11 +160,6 @@ def _no_surprise_at_small_autoencoders() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(expected)
-
-
-def folder_of(model: str) -> Path:
-    """Where a model of that name lies, or would lie if it is a directory at all."""
-    return POCKET if model == POCKET_NAME else path_of(model)
 
 
 def pick_dtype(dtype: str, device: str, kept: torch.dtype | None = None) -> torch.dtype:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attnreg.errors import AttnregError
+from attnreg.models.about import folder_of
 from attnreg.models.directory import INDEX
-from attnreg.models.load import folder_of
 from attnreg.models.quiet import quiet_libraries
 from attnreg.reading import json_of, text_of
 

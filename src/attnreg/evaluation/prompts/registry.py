@@ -24,7 +24,7 @@ from attnreg.evaluation.prompts import (
 from attnreg.evaluation.prompts.found import with_things
 from attnreg.evaluation.prompts.split import fewer, halves
 from attnreg.measure.asked import Prompt
-from attnreg.models.about import POCKET
+from attnreg.models.about import BUNDLED, POCKET_NAME, folder_of
 from attnreg.reading import path_of
 
 Takes = Literal["parts", "model", "file"]
@@ -76,7 +76,7 @@ def _similar(_: int, text: str) -> tuple[Prompt, ...]:
 
 def _of_model(make: Callable[..., tuple[Prompt, ...]], *, seeded: bool = True) -> Callable[..., tuple[Prompt, ...]]:
     def prompts(seed: int, text: str) -> tuple[Prompt, ...]:
-        folder = path_of(text) if text else POCKET
+        folder = folder_of(text or POCKET_NAME)
         return make(seed, folder) if seeded else make(folder)
 
     return prompts
@@ -205,7 +205,9 @@ def file_of(name: str) -> Path | None:
     """The file or folder that a name of prompts is read from; `None` for sets that are made here."""
     key, _, rest = name.partition(":")
     if key in PROMPT_SETS:
-        return path_of(rest) if rest and PROMPT_SETS[key].takes in ("file", "model") else None
+        takes = PROMPT_SETS[key].takes
+        read = takes == "file" or (takes == "model" and rest not in BUNDLED)
+        return path_of(rest) if rest and read else None
     path = path_of(name)
     return path if path.suffix.lower() in READERS else None
 
