@@ -86,6 +86,32 @@ def test_a_start_that_is_kept_is_followed_once(pipe: Any, draw: Callable[..., Te
     assert sum(rows * passes for rows, passes in reading.items()) == 3
 
 
+@pytest.mark.parametrize(("steps", "ahead"), [(1, 1), (2, 2), (4, 3)])
+def test_a_distilled_model_of_few_steps(steps: int, ahead: int) -> None:
+    """FLUX schnell: no guidance, four steps. A start is kept to the bit; another costs most of a picture."""
+    pipe = tiny_families.FAMILIES["FLUX"]()
+    settings = SMALL["FLUX"] | UNGUIDED | {"num_inference_steps": steps, "output_type": "latent"}
+
+    def draw() -> Tensor:
+        return tiny_families.drawn(pipe, PROMPT, settings)
+
+    pictures: list[Tensor] = []
+    plain = rows_of_passes(pipe, lambda: pictures.append(draw()))
+    assert plain.total() == steps
+    with regulate(pipe, config=BestStart(enough=0.0)) as trace:
+        rows_of_passes(pipe, lambda: pictures.append(draw()))
+    assert torch.equal(*pictures)
+    assert trace.starts[0].spared
+    with regulate(pipe, config=BestStart(enough=1e9, good=1e9, starts=3)) as trace:
+        tried = rows_of_passes(pipe, draw)
+    (start,) = trace.starts
+    assert len(start.scores) == 3
+    # The given one and one of the two others are followed to where they are read, under three texts each; one of these
+    # two is the picture, whose passes are not taken again. The last one is given up.
+    more = sum(rows * passes for rows, passes in (tried - plain).items())
+    assert more == ahead + 2 * 3 + min(ahead, BestStart().early)
+
+
 def test_two_that_are_kept_are_followed_together(name: str, pipe: Any, draw: Callable[..., Tensor]) -> None:
     """Prompts of different lengths, one of them with nothing to be heeded."""
     if name in tiny_families.TOGETHER:
