@@ -203,6 +203,30 @@ def encode(coder: AutoencoderTiny, tokenizers: Tokenizers, count: int, kind: str
     return Latents(torch.cat(latents), tokenizers(captions), as_tensor(layouts))
 
 
+def held_out(coder: AutoencoderTiny, tokenizers: Tokenizers, count: int) -> dict[str, Latents]:
+    """So many pictures of each kind that no run learns from, always the same."""
+    return {kind: encode(coder, tokenizers, count, kind, random.Random(f"held out {kind}")) for kind in SHARES}
+
+
+@torch.inference_mode()
+def losses(model: Model, sets: Mapping[str, Latents], size: int = 64) -> dict[str, float]:
+    """The loss of the velocity on each kind, under noise that is always the same: what was learnt, not what by heart.
+
+    sets: as for `train`; the layout is not counted.
+    """
+    found = {}
+    for kind, pictures in sets.items():
+        generator, wrong = torch.Generator().manual_seed(0), 0.0
+        for clean, words in zip(pictures.latents.float().split(size), pictures.tokens.split(size), strict=True):
+            noise = torch.randn(clean.shape, generator=generator)
+            sigma = torch.sigmoid(SIGMA_MEAN + SIGMA_SPREAD * torch.randn(len(clean), generator=generator))
+            spread = sigma[:, None, None, None]
+            velocity = model((1 - spread) * clean + spread * noise, sigma, words)
+            wrong += len(clean) * F.mse_loss(velocity, noise - clean).item()
+        found[kind] = wrong / len(pictures.tokens)
+    return found
+
+
 @dataclass(frozen=True)
 class Weights:
     """Where a run begins, if not from random weights."""

@@ -7,13 +7,14 @@ minutes are the training budget on the machine it runs on; on a GPU the same min
 from __future__ import annotations
 
 import argparse
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, StableDiffusion3Pipeline
 
-from attnreg.models.about import BUNDLED, POCKET
+from attnreg.models.about import BUNDLED, POCKET, checksums
 from training import joint
 from training.pocket import encoded_pictures, write_directory
 from training.tokenizer import new_t5_tokenizer, new_tokenizer
@@ -21,6 +22,8 @@ from training.words import never_together
 
 STEPS, GUIDANCE = 16, 3.0
 """What it draws with unless told otherwise."""
+RATE, RATE_ON = 1e-3, 3e-4
+"""Of learning, at its peak: weights whose learning came to an end are thrown back by the rate that began it."""
 KEPT = BUNDLED["pocket-joint"]
 """Each run goes on from the weights that are there."""
 CARD = Path(__file__).parent / "card-joint.md"
@@ -32,31 +35,49 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training/runs/pocket-joint"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=KEPT, help="the model directory")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of renderings and chance [of the weights it goes on from]")
     parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak rate of learning")
+    parser.add_argument("--rate", type=float, help=f"peak rate of learning [{RATE:g}, {RATE_ON:g} if it goes on]")
     parser.add_argument("--compiled", action="store_true", help="compile the denoiser: for long budgets")
     parser.add_argument("--start", type=Path, default=KEPT, help="a model directory to go on from, if it is there")
     parser.add_argument("--from-nothing", action="store_true", help="begin with random weights whatever is there")
-    parser.add_argument("--pictures", type=int, default=48_000, help="encoded renderings, as many of each kind")
+    parser.add_argument("--pictures", type=int, default=96_000, help="renderings in all, as many of each kind")
+    parser.add_argument(
+        "--held-out", type=int, default=192, help="renderings of each kind whose loss is told at the end"
+    )
     arguments = parser.parse_args()
+    goes_on = not arguments.from_nothing and (arguments.start / "model_index.json").exists()
+    seed = arguments.seed
+    if seed is None:
+        seed = seed_of(arguments.start) if goes_on else 0
+    work = arguments.work / f"{seed}"
     tokenizers = joint.Tokenizers(new_tokenizer(), new_t5_tokenizer())
     coder = AutoencoderTiny.from_pretrained(POCKET / "vae")
     factor = float(coder.config["scaling_factor"])
-    sets = encoded_pictures(
-        arguments.work, coder, tokenizers, tuple(joint.SHARES), arguments.pictures, arguments.seed, joint.encode
-    )
+    sets = encoded_pictures(work, coder, tokenizers, tuple(joint.SHARES), arguments.pictures, seed, joint.encode)
     scaled = {kind: replace(one, latents=one.latents * factor) for kind, one in sets.items()}
     start = None
-    if not arguments.from_nothing and (arguments.start / "model_index.json").exists():
+    if goes_on:
         first = StableDiffusion3Pipeline.from_pretrained(arguments.start)
         start = joint.Weights(first.transformer, first.text_encoder, first.text_encoder_2, first.text_encoder_3)
     model = joint.train(
-        arguments.work, scaled, tokenizers, arguments.minutes,
-        start=start, seed=arguments.seed, peak_rate=arguments.rate, compiled=arguments.compiled,
+        work, scaled, tokenizers, arguments.minutes,
+        start=start, seed=seed, peak_rate=arguments.rate or (RATE_ON if goes_on else RATE), compiled=arguments.compiled,
         device=arguments.device,
     )  # fmt: skip
-    export(arguments.out, coder, model.cpu(), tokenizers)
+    unseen = {
+        kind: replace(one, latents=one.latents * factor)
+        for kind, one in joint.held_out(coder, tokenizers, arguments.held_out).items()
+    }
+    for kind, loss in joint.losses(model.cpu(), unseen).items():
+        print(f"loss of {len(unseen[kind].tokens)} pictures of {kind} that nothing learnt from: {loss:.4f}", flush=True)
+    export(arguments.out, coder, model, tokenizers)
+
+
+def seed_of(model: Path) -> int:
+    """Another for other weights, so that who goes on sees new pictures: the same ones would be learnt by heart."""
+    weights = "".join(digest for path, digest in checksums(model).items() if path.endswith(".safetensors"))
+    return int(hashlib.sha256(weights.encode()).hexdigest()[:7], 16)
 
 
 def export(out: Path, coder: AutoencoderTiny, model: joint.Model, tokenizers: joint.Tokenizers) -> None:

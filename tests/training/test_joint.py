@@ -154,9 +154,48 @@ def test_a_run_from_kept_weights_has_no_layout_to_tell(tmp_path: Path, monkeypat
     assert asked == []
 
 
+def test_pictures_that_nothing_learns_from_are_always_the_same() -> None:
+    coder = AutoencoderTiny.from_pretrained(POCKET / "vae")
+    first, again = (joint.held_out(coder, TOKENIZERS, 3) for _ in range(2))
+    learnt = joint.encode(coder, TOKENIZERS, 3, "one", random.Random("0 pictures of one"))
+    assert torch.equal(first["one"].latents, again["one"].latents)
+    assert not torch.equal(first["one"].latents, learnt.latents)
+    model = joint.Model(TOKENIZERS).eval()
+    for part in model.transformer.proj_out.parameters():
+        torch.nn.init.zeros_(part)  # where nothing is predicted, the loss is the velocity's own size
+    told = joint.losses(model, first, size=2)
+    assert told == joint.losses(model, again, size=2)
+    generator = torch.Generator().manual_seed(0)
+    sizes = []
+    for clean in first["one"].latents.float().split(2):
+        sizes.append((torch.randn(clean.shape, generator=generator) - clean).square().flatten(1).mean(1))
+        torch.randn(len(clean), generator=generator)
+    assert told["one"] == pytest.approx(torch.cat(sizes).mean().item(), rel=1e-5)
+
+
+def test_other_weights_see_other_pictures(tmp_path: Path) -> None:
+    for name in ("one.safetensors", "README.md"):
+        (tmp_path / name).write_bytes(b"a")
+    first = pocket_joint.seed_of(tmp_path)
+    (tmp_path / "README.md").write_bytes(b"b")
+    assert pocket_joint.seed_of(tmp_path) == first, "a card that is written anew is no reason to begin again"
+    (tmp_path / "one.safetensors").write_bytes(b"b")
+    assert pocket_joint.seed_of(tmp_path) != first
+
+
 def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps, stopped and gone on with; the directory opens as any pipeline does, and is regulated as such."""
-    command = ["pocket_joint", "--work", str(tmp_path / "work"), "--pictures", "64", "--device", "cpu"]
+    command = [
+        "pocket_joint",
+        "--work",
+        str(tmp_path / "work"),
+        "--pictures",
+        "64",
+        "--device",
+        "cpu",
+        "--held-out",
+        "4",
+    ]
     out = tmp_path / "model"
     for start, minutes in ((tmp_path / "none", "0.02"), (out, "0.03")):
         monkeypatch.setattr(sys, "argv", [*command, "--out", str(out), "--start", str(start), "--minutes", minutes])
