@@ -124,7 +124,14 @@ class StartRecord:
     """After how many passes of the denoiser."""
 
     def told(self, number: int) -> str:
-        """What came of one of them, for readers: its score, or where there is none, that it was given up."""
+        """What came of one of them, for readers.
+
+        Args:
+            number: of the initial noise, 0 for the given one.
+
+        Returns:
+            Its score, or where there is none, that it was given up.
+        """
         return given_up_text(self.given_up_after) if number in self.given_up else f"{self.scores[number]:.2f}"
 
 
