@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from diffusers import AutoencoderTiny, StableDiffusion3Pipeline
 
 from attnreg.models.about import BUNDLED, POCKET, checksums
 from training import joint
+from training.denoiser import Latents
 from training.pocket import encoded_pictures, write_directory
 from training.tokenizer import new_t5_tokenizer, new_tokenizer
 from training.words import never_together
@@ -54,21 +56,21 @@ def main() -> None:
     tokenizers = joint.Tokenizers(new_tokenizer(), new_t5_tokenizer())
     coder = AutoencoderTiny.from_pretrained(POCKET / "vae")
     factor = float(coder.config["scaling_factor"])
+
+    def scaled(sets: Mapping[str, Latents]) -> dict[str, Latents]:
+        return {kind: replace(one, latents=one.latents * factor) for kind, one in sets.items()}
+
     sets = encoded_pictures(work, coder, tokenizers, tuple(joint.SHARES), arguments.pictures, seed, joint.encode)
-    scaled = {kind: replace(one, latents=one.latents * factor) for kind, one in sets.items()}
     start = None
     if goes_on:
         first = StableDiffusion3Pipeline.from_pretrained(arguments.start)
         start = joint.Weights(first.transformer, first.text_encoder, first.text_encoder_2, first.text_encoder_3)
     model = joint.train(
-        work, scaled, tokenizers, arguments.minutes,
+        work, scaled(sets), tokenizers, arguments.minutes,
         start=start, seed=seed, peak_rate=arguments.rate or (RATE_ON if goes_on else RATE), compiled=arguments.compiled,
         device=arguments.device,
     )  # fmt: skip
-    unseen = {
-        kind: replace(one, latents=one.latents * factor)
-        for kind, one in joint.held_out(coder, tokenizers, arguments.held_out).items()
-    }
+    unseen = scaled(joint.held_out(coder, tokenizers, arguments.held_out))
     for kind, loss in joint.losses(model.cpu(), unseen).items():
         print(f"loss of {len(unseen[kind].tokens)} pictures of {kind} that nothing learnt from: {loss:.4f}", flush=True)
     export(arguments.out, coder, model, tokenizers)

@@ -122,7 +122,17 @@ class InitialNoises:
             own = self._guess(call, row, readings[image], given, place)
             chosen, asked = self._best(ahead, row, readings[image], one, latents[place], own)
             after[place] = chosen.latent
-            self.trace.starts.append(StartRecord(image, *chosen[1:]))
+            self.trace.starts.append(
+                StartRecord(
+                    image,
+                    chosen.scores,
+                    chosen.number,
+                    spared=chosen.spared,
+                    doubted=chosen.doubted,
+                    given_up=chosen.given_up,
+                    given_up_after=chosen.given_up_after,
+                )
+            )
             if chosen.spared or self.auto:
                 spared.add(image)
             if chosen.number:
